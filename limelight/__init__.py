@@ -1,0 +1,1 @@
+"""limelight: where a vision model looked, and whether to believe it."""
