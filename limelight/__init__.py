@@ -1,1 +1,55 @@
-"""limelight: where a vision model looked, and whether to believe it."""
+"""limelight: where a vision model looked, and whether to believe it.
+
+Names are looked up when they are first used, so that ``import limelight`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limelight import errors as errors, methods as methods
+    from limelight.cut import Captured as Captured, Cut as Cut
+    from limelight.errors import LimelightError as LimelightError, LimelightWarning as LimelightWarning
+    from limelight.explainer import explain as explain
+    from limelight.explanation import Explanation as Explanation
+    from limelight.images import Photo as Photo, read as read
+    from limelight.models import Model as Model, available as available, load as load
+    from limelight.preprocessing import Preprocessing as Preprocessing
+    from limelight.targets import (
+        counter as counter,
+        each as each,
+        log_probability as log_probability,
+        probability as probability,
+        top as top,
+    )
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "cut": ["Captured", "Cut"],
+    "errors": ["LimelightError", "LimelightWarning"],
+    "explainer": ["explain"],
+    "explanation": ["Explanation"],
+    "images": ["Photo", "read"],
+    "models": ["Model", "available", "load"],
+    "preprocessing": ["Preprocessing"],
+    "targets": ["counter", "each", "log_probability", "probability", "top"],
+}
+_ROOM = {name: room for room, names in _HOME.items() for name in names}
+
+__all__ = ["errors", "methods", *sorted(_ROOM)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "methods"):
+        return import_module(f"limelight.{name}")
+    if name not in _ROOM:
+        raise AttributeError(f"module 'limelight' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"limelight.{_ROOM[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,320 @@
+"""The cut: a network is a trunk (images to activations) and a head (activations to outputs).
+
+Nothing about the network is rewritten. A forward hook on the layer starts the graph there, so the trunk runs without
+autograd and a gradient costs the head alone. No state outlives a call.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from limelight.borrow import borrowed, unwrap
+from limelight.errors import LayerError, closest
+
+INPUT = "input"
+"""The name of the cut before the first layer: the trunk is the identity, the activations are the image."""
+
+LayerSpec = str | nn.Module | Sequence["str | nn.Module"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place to cut: a module, and which of its calls in one pass (counted from 1; None for the last)."""
+
+    name: str
+    module: nn.Module | None = field(repr=False)
+    call: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.call is None else f"{self.name}@{self.call}"
+
+
+def resolve(network: nn.Module, layer: LayerSpec) -> tuple[Site, ...]:
+    """Find the layers meant by a name, a glob, a module, or a sequence of those.
+
+    Names are those of ``named_modules``; ``*`` and ``?`` stay within one part of a dotted name and ``**`` crosses parts
+    (``"blocks.*"``); ``"layer1.0.relu@2"`` is the second call of a module used more than once; ``"input"`` cuts before
+    the first layer.
+
+    Raises:
+        LayerError: nothing in the network has that name, or the module is not part of it.
+    """
+    if not isinstance(layer, str | nn.Module):
+        return tuple(site for each in layer for site in resolve(network, each))
+    modules = {name: module for name, module in unwrap(network).named_modules(remove_duplicate=False) if name}
+    if isinstance(layer, nn.Module):
+        layer = unwrap(layer)
+        for name, module in modules.items():
+            if module is layer:
+                return (Site(name, module),)
+        raise LayerError(f"the {type(layer).__name__} given as layer is not a part of this {_kind(network)}")
+    name, call = _split_call(layer)
+    if name not in modules:
+        name = re.sub(r"^(?:(?:module|_orig_mod)\.)+", "", name)  # as a DataParallel or compiled wrapper spells it
+    if name in modules:
+        return (Site(name, modules[name], call),)
+    if name == INPUT:
+        return (Site(INPUT, None),)
+    if any(mark in name for mark in "*?"):
+        pattern = _glob(name)
+        if sites := tuple(Site(known, module, call) for known, module in modules.items() if pattern.fullmatch(known)):
+            return sites
+    raise LayerError(
+        f"no layer {layer!r} in this {_kind(network)}.{closest(name, modules)} `limelight layers` lists them all"
+    )
+
+
+def _split_call(layer: str) -> tuple[str, int | None]:
+    name, at, call = layer.partition("@")
+    if not at:
+        return name, None
+    if not call.isdecimal() or int(call) < 1:
+        raise LayerError(f"{layer!r}: after '@' comes which call of the layer is meant, counted from 1")
+    return name, int(call)
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    parts = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
+    return re.compile("".join(parts.get(token, re.escape(token)) for token in re.split(r"(\*\*|\*|\?)", pattern)))
+
+
+def _kind(network: nn.Module) -> str:
+    return type(unwrap(network)).__name__
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network cut at one or several layers.
+
+    Args:
+        network: any ``nn.Module``; wrappers of ``torch.compile`` and ``DataParallel`` are looked through.
+        sites: where to cut, from :func:`resolve`.
+    """
+
+    network: nn.Module
+    sites: tuple[Site, ...]
+
+    @classmethod
+    def at(cls, network: nn.Module, layer: LayerSpec) -> Cut:
+        """Cut ``network`` at the layers that ``layer`` names (see :func:`resolve`)."""
+        return cls(unwrap(network), resolve(network, layer))
+
+    def capture(self, *inputs: Any, **options: Any) -> Captured:
+        """Run the network once on ``inputs``; keep each layer's output and the graph from there to the outputs.
+
+        Raises:
+            LayerError: a layer was never reached, was called less often than asked, or gives no floating tensor.
+        """
+        with borrowed(self.network):
+            captured = self._run(inputs, options)
+            if not _any_graph(captured.outputs):
+                # Somewhere in the head the network itself sets the gradient mode back to what it was on entry
+                # (`with torch.no_grad(): features = body(x)`): slower, same answer, with autograd on throughout.
+                with torch.enable_grad():
+                    captured = self._run(inputs, options)
+        return captured
+
+    def _run(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Captured:
+        taps = [_Tap(site) for site in self.sites]
+        if any(site.module is None for site in self.sites):
+            inputs, options = _start_at_input(taps, inputs, options)
+        with hooked((tap.site.module, tap.keep) for tap in taps if tap.site.module is not None):
+            outputs = self.network(*inputs, **options)
+        return Captured(
+            sites=self.sites,
+            activations=tuple(tap.taken() for tap in taps),
+            outputs=outputs,
+            calls=tuple(tap.calls for tap in taps),
+            _rerun=lambda altered: self._replay(altered, inputs, options),
+        )
+
+    def _replay(self, altered: Sequence[Tensor], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """The network run whole, with the layers' outputs replaced."""
+        swaps = [_Swap(site, tensor) for site, tensor in zip(self.sites, altered, strict=True)]
+        inputs, options = _repeat((inputs, options), len(altered[0]))
+        for swap in swaps:
+            if swap.site.module is None:
+                inputs, options = _with_first_tensor((inputs, options), swap.tensor)
+        with borrowed(self.network), hooked((s.site.module, s.put) for s in swaps if s.site.module is not None):
+            return self.network(*inputs, **options)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """One forward pass, cut.
+
+    Attributes:
+        sites: where the network was cut.
+        activations: each layer's output, in the layer's own layout.
+        outputs: what the network returned, with a graph back to ``activations`` and no further.
+        calls: how often each layer ran in the pass.
+    """
+
+    sites: tuple[Site, ...]
+    activations: tuple[Tensor, ...]
+    outputs: Any
+    calls: tuple[int, ...]
+    _rerun: Callable[[Sequence[Tensor]], Any] = field(repr=False)
+
+    def pull_back(self, scores: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
+        """The gradient of ``scores.sum()`` with respect to each layer's activations, through the head alone.
+
+        In evaluation mode an image's score depends on its own activations only, so the sum over the batch gives each
+        image its own gradient. No parameter's gradient is computed or written.
+
+        Args:
+            scores: any tensor computed, under ``torch.enable_grad()``, from ``outputs``.
+            keep: keep the graph for another pull-back.
+
+        Raises:
+            LayerError: the scores do not depend on a layer.
+        """
+        with torch.inference_mode(False):
+            gradients = (
+                torch.autograd.grad(scores, self.activations, torch.ones_like(scores), keep, allow_unused=True)
+                if scores.requires_grad
+                else [None] * len(self.sites)
+            )
+        for site, gradient in zip(self.sites, gradients, strict=True):
+            if gradient is None:
+                raise LayerError(
+                    f"the score does not depend on layer '{site}': it lies on a branch that the score does not use, or "
+                    "the network computes the score without a gradient; choose another layer"
+                )
+        return tuple(gradients)  # type: ignore[arg-type]
+
+    def replay(self, *activations: Tensor) -> Any:
+        """The outputs for altered activations, one tensor for each layer, in the layer's own layout.
+
+        Their batch may be a multiple of the captured one: the captured inputs are then repeated as a block.
+        """
+        return self._rerun(activations)
+
+
+@contextmanager
+def hooked(hooks: Iterator[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[None]:
+    """Forward hooks that live for one call and hear this thread's calls only."""
+    thread = threading.get_ident()
+
+    def only_here(hook: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *call: hook(*call) if threading.get_ident() == thread else None
+
+    with ExitStack() as stack:
+        for module, hook in hooks:
+            stack.callback(module.register_forward_hook(only_here(hook)).remove)
+        yield
+
+
+class _Tap:
+    """The hook of a capture: keeps a layer's output, and hands the rest of the network a copy of it."""
+
+    def __init__(self, site: Site):
+        self.site = site
+        self.calls = 0
+        self.kept: Tensor | None = None
+
+    def keep(self, module: nn.Module, args: Any, output: Any) -> Any:
+        self.calls += 1
+        if self.site.call not in (None, self.calls):
+            return None
+        tensor = first_tensor(output)
+        if tensor is None:
+            raise LayerError(f"layer '{self.site}' gives {describe(output)}: no floating tensor to explain with")
+        self.kept = self.start(tensor)
+        # A copy, because networks change what they are given in place (DenseNet's last ReLU) and a leaf must stay.
+        return _with_first_tensor(output, self.kept.clone())
+
+    def start(self, tensor: Tensor) -> Tensor:
+        """Where the graph begins: a leaf here, unless an earlier cut layer's graph already reaches this one."""
+        joined = tensor.requires_grad and torch.is_grad_enabled()
+        torch.set_grad_enabled(True)  # until the network returns and `borrowed` sets it back
+        return tensor if joined else tensor.detach().requires_grad_()
+
+    def taken(self) -> Tensor:
+        if self.kept is not None:
+            return self.kept
+        if self.calls:
+            raise LayerError(f"layer '{self.site}': the layer ran {self.calls} times in this pass, so there is no such call")
+        raise LayerError(
+            f"layer '{self.site}' was never reached on this input: it is unused, belongs to a branch not taken, or is "
+            "called in a way that passes hooks by; choose another layer"
+        )
+
+
+class _Swap:
+    """The hook of a replay: puts another tensor in place of a layer's output."""
+
+    def __init__(self, site: Site, tensor: Tensor):
+        self.site = site
+        self.tensor = tensor
+        self.calls = 0
+
+    def put(self, module: nn.Module, args: Any, output: Any) -> Any:
+        self.calls += 1
+        if self.site.call not in (None, self.calls):
+            return None
+        return _with_first_tensor(output, self.tensor.clone())
+
+
+def _start_at_input(taps: list[_Tap], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    tensor = first_tensor((inputs, options))
+    if tensor is None:
+        raise LayerError("the network has no floating input tensor to cut at")
+    for tap in taps:
+        if tap.site.module is None:
+            tap.calls = 1
+            tap.kept = tap.start(tensor.clone())  # a copy also where the caller made it in inference mode
+            return _with_first_tensor((inputs, options), tap.kept.clone())
+
+
+def _is_activation(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 1
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The first floating tensor with more than one dimension in a (nested) output, or None."""
+    return next(filter(_is_activation, pytree.tree_leaves(output)), None)
+
+
+def _with_first_tensor(output: Any, tensor: Tensor) -> Any:
+    leaves, structure = pytree.tree_flatten(output)
+    place = next(i for i, leaf in enumerate(leaves) if _is_activation(leaf))
+    leaves[place] = tensor
+    return pytree.tree_unflatten(leaves, structure)
+
+
+def _repeat(inputs: Any, batch: int) -> Any:
+    """The inputs as often, block after block, as it takes to fill ``batch``."""
+    given = len(leading) if (leading := first_tensor(inputs)) is not None else batch
+    if batch == given:
+        return inputs
+    if batch % given:
+        raise LayerError(f"altered activations for {batch} images do not divide among the {given} captured ones")
+
+    def repeat(leaf: Any) -> Any:
+        fits = isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == given
+        return leaf.repeat(batch // given, *[1] * (leaf.ndim - 1)) if fits else leaf
+
+    return pytree.tree_map(repeat, inputs)
+
+
+def _any_graph(outputs: Any) -> bool:
+    return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in pytree.tree_leaves(outputs))
+
+
+def describe(value: Any) -> str:
+    """What a value is, for a message: "a tensor of shape (1, 3)", "a dict with keys ['out', 'aux']"."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, dict):
+        return f"a {type(value).__name__} with keys {list(value)}"
+    return f"a {type(value).__name__}"

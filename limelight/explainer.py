@@ -1,0 +1,267 @@
+"""The one-call interface: photographs or tensors in, an :class:`~limelight.explanation.Explanation` out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from limelight.borrow import borrowed, unwrap
+from limelight.cut import Captured, Cut, LayerSpec, first_tensor, resolve
+from limelight.errors import InputError, LimelightError, ModelError, SharedLayerWarning, ZeroMapWarning
+from limelight.explanation import Explanation, Prediction
+from limelight.grid import default_layer
+from limelight.heatmap import FUSIONS, fuse as check_fusion
+from limelight.images import Photo, read
+from limelight.methods.evidence import Evidence
+from limelight.methods.registry import Method, get
+from limelight.models import Model
+from limelight.preprocessing import Fit, Preprocessing, View
+from limelight.targets import Asked, Labels, Target, ask, check, logits_of, part, probabilities_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+PREDICTIONS = 5
+"""How many predictions an explanation keeps for each image."""
+
+
+def explain(
+    model: Model | nn.Module,
+    images: Any,
+    target: Target = None,
+    method: str | Method | Callable[..., Tensor] = "gradcam",
+    layer: LayerSpec | None = None,
+    *,
+    fit: Fit = "crop",
+    fusion: str = "mean",
+    batch_size: int = 16,
+    progress: bool | None = None,
+) -> Explanation:
+    """Say what the network sees in each image, and where it looked.
+
+    Args:
+        model: what :func:`limelight.load` gives, or any ``nn.Module``. It leaves the call as it entered.
+        images: for a loaded model a path, a PIL image, a uint8 array ``(height, width[, channels])``, or a list of
+            those; for any network a float tensor ``(batch, channels, height, width)``, already preprocessed.
+        target: None for the predicted class; a class index or label; a callable ``outputs -> (batch,)`` scores;
+            ``each(...)`` or ``top(k)`` for several targets of every image; or a list, one target for each image.
+            Scores are logits unless wrapped in ``probability`` or ``log_probability``; ``counter`` negates.
+        method: a name from ``limelight methods``, or a function of the same shape, such as
+            ``lambda activations, gradients: ...`` giving ``(batch, *grid)``.
+        layer: a name, a glob, a module, or a list of those; None for the last layer that has a grid.
+        fit: how a photograph becomes the network's input: "crop" as the network is evaluated, "whole" squeezes all of
+            it in, "pad" letter-boxes it.
+        fusion: how the maps of several layers become one: "mean", "max" or "product".
+        batch_size: how many images run at once.
+        progress: show a progress bar; None shows one for long work at a terminal.
+
+    Raises:
+        InputError, ModelError, LayerError, TargetError, MethodError: what was wrong and what to do.
+
+    Warns:
+        ZeroMapWarning: a map has no evidence for its target.
+        SharedLayerWarning: the layer ran more than once and no call was chosen.
+    """
+    network, labels, preprocessing = _parts(model)
+    method = get(method)
+    cut = None if layer is None else Cut(unwrap(network), resolve(network, layer))
+    if fusion not in FUSIONS:
+        check_fusion([], fusion)
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size}: at least one image must run at once")
+    source = images if _is_preprocessed(images) else _photos(images)
+    check(target, len(source), labels)
+    prepare = _Prepare(network, preprocessing, fit)
+    starts = range(0, len(source), batch_size)
+    parts = []
+    for start in _shown(starts, progress):
+        stop = min(start + batch_size, len(source))
+        batch = prepare(source[start:stop])
+        try:
+            found = _explain_batch(network, batch.inputs, part(target, start, stop), labels, method, cut)
+        except LimelightError:
+            raise
+        except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
+            error.add_note(f"while limelight ran {type(network).__name__} on images of shape {tuple(batch.inputs.shape)}")
+            raise
+        parts.append(Explanation(**found, fusion=fusion, photos=batch.photos, views=batch.views, inputs=batch.shown))
+        if len(starts) > 1:
+            for photo in batch.photos:
+                photo.release()
+    explanation = Explanation.join(parts)
+    _warn_of_zero_maps(explanation)
+    return explanation
+
+
+def _explain_batch(
+    network: nn.Module, inputs: Tensor, target: Target, labels: Labels, method: Method, cut: Cut | None
+) -> dict[str, Any]:
+    """Everything an explanation holds that comes from the network, for one batch."""
+    with borrowed(unwrap(network)):
+        cut = cut or Cut.at(network, default_layer(network, inputs))
+        captured = cut.capture(inputs)
+        _check_finite_outputs(network, captured, inputs)
+        _tell_shared_layers(captured)
+        asked = ask(target, captured.outputs, labels)
+        columns, scores = [], []
+        for number, one in enumerate(asked, start=1):
+            evidence = Evidence(network, captured, one, last=number == len(asked))
+            columns.append(evidence.raw_maps(method))
+            scores.append(evidence.scores.detach())
+        raws = tuple(torch.stack(maps, dim=1) for maps in zip(*columns, strict=True))
+        _check_finite_maps(raws, captured, method)
+        logits = logits_of(captured.outputs)
+        return {
+            "raws": raws,
+            "layers": tuple(str(site) for site in captured.sites),
+            "method": method.name,
+            "targets": [list(row) for row in zip(*(one.named for one in asked), strict=True)],
+            "scores": torch.stack(scores, dim=1),
+            "probabilities": _target_probabilities(asked, logits, len(inputs)),
+            "predictions": _predictions(logits, labels, len(inputs)),
+            "input_size": (inputs.shape[-2], inputs.shape[-1]),
+        }
+
+
+def _parts(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
+    if isinstance(model, Model):
+        return model.network, model.labels, model.preprocessing
+    if isinstance(model, nn.Module):
+        return model, None, None
+    raise ModelError(f"{model!r} is no network: give an nn.Module or what limelight.load(...) returns")
+
+
+def _is_preprocessed(images: Any) -> bool:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        return False
+    if images.ndim != 4 or not len(images) or not min(images.shape):
+        raise InputError(
+            f"images of shape {tuple(images.shape)}: a float tensor must be (batch, channels, height, width)"
+            + (", images[None] makes a batch of one" if images.ndim == 3 else "")
+        )
+    return True
+
+
+def _photos(images: Any) -> list[Any]:
+    several = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
+    photos = list(images) if several else [images]
+    if not photos:
+        raise InputError("no images were given")
+    return photos
+
+
+@dataclass(frozen=True)
+class _Batch:
+    inputs: Tensor
+    photos: list[Photo]
+    views: list[View]
+    shown: Tensor | None  # what an overlay is drawn on where there is no photograph
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    """Images as they were given -> the network's inputs, on its device and in its precision."""
+
+    network: nn.Module
+    preprocessing: Preprocessing | None
+    fit: Fit
+
+    def __call__(self, images: Tensor | Sequence[Any]) -> _Batch:
+        devices = {tensor.device for tensor in self.network.parameters()}
+        if isinstance(images, Tensor):
+            if len(devices) == 1 and images.device not in devices:
+                (device,) = devices
+                raise InputError(f"the images are on {images.device}, the network on {device}: images.to('{device}')")
+            return _Batch(images, [], [], images.detach())
+        if self.preprocessing is None:
+            raise InputError(
+                "this network comes without preprocessing, so it takes float tensors (batch, channels, height, width); "
+                "for photographs give limelight.load(network, preprocessing=limelight.Preprocessing(...))"
+            )
+        photos = [image if isinstance(image, Photo) else read(image) for image in images]
+        tensors, views = zip(*(self.preprocessing(photo.pixels, self.fit) for photo in photos), strict=True)
+        like = next((tensor for tensor in self.network.parameters() if tensor.is_floating_point()), tensors[0])
+        return _Batch(torch.stack(tensors).to(like.device, like.dtype), photos, list(views), None)
+
+
+def _shown(steps: range, progress: bool | None) -> Iterator[int]:
+    if progress is None:
+        progress = len(steps) > 4 and sys.stderr.isatty()
+    if not progress:
+        return iter(steps)
+    from rich.console import Console
+    from rich.progress import track
+
+    return iter(track(steps, "explaining", console=Console(stderr=True)))
+
+
+def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Tensor) -> None:
+    outputs = first_tensor(captured.outputs)
+    if outputs is None or not (bad := outputs.isnan().flatten(1).any(dim=1)).any():
+        return
+    images = bad.nonzero().flatten().tolist()
+    if broken := [name for name, tensor in network.state_dict().items() if isinstance(tensor, Tensor) and tensor.isnan().any()]:
+        raise ModelError(f"the network's outputs are NaN, because its weights are: NaN in {', '.join(broken[:3])}")
+    if not inputs.isfinite().all():
+        raise InputError(f"the network's outputs are NaN for images {images}, because the images hold NaN or infinity")
+    raise ModelError(
+        f"the network's outputs are NaN for images {images} although weights and images are finite: it overflows in "
+        f"{inputs.dtype}; try another precision, or check the preprocessing"
+    )
+
+
+def _check_finite_maps(raws: Sequence[Tensor], captured: Captured, method: Method) -> None:
+    for raw, site in zip(raws, captured.sites, strict=True):
+        if not raw.isfinite().all():
+            raise ModelError(
+                f"method '{method.name}' gives NaN or infinity at layer '{site}': a gradient or an activation overflows "
+                f"there ({captured.activations[0].dtype}); try float32, or another layer"
+            )
+
+
+def _tell_shared_layers(captured: Captured) -> None:
+    for site, calls in zip(captured.sites, captured.calls, strict=True):
+        if calls > 1 and site.call is None:
+            warnings.warn(
+                f"layer '{site}' ran {calls} times in this pass; its last call is explained. "
+                f"Write '{site}@1' to '{site}@{calls}' to choose one",
+                SharedLayerWarning,
+                stacklevel=4,
+            )
+
+
+def _target_probabilities(asked: Sequence[Asked], logits: Tensor | None, batch: int) -> Float[Tensor, "batch targets"]:
+    """NaN where a target is not about a class."""
+    if logits is None:
+        return torch.full((batch, len(asked)), torch.nan)
+    probabilities = probabilities_of(logits.detach().float())
+    columns = []
+    for one in asked:
+        indices = torch.tensor([-1 if named.index is None else named.index for named in one.named], device=logits.device)
+        chosen = probabilities.gather(1, indices.clamp(min=0)[:, None])[:, 0]
+        columns.append(chosen.masked_fill(indices < 0, torch.nan))
+    return torch.stack(columns, dim=1)
+
+
+def _predictions(logits: Tensor | None, labels: Labels, batch: int) -> list[list[Prediction]]:
+    if logits is None:
+        return [[] for _ in range(batch)]
+    best = probabilities_of(logits.detach().float()).topk(min(PREDICTIONS, logits.shape[1]), dim=1)
+    return [
+        [Prediction(i, labels[i] if labels and i < len(labels) else f"class {i}", p) for i, p in zip(row_i, row_p, strict=True)]
+        for row_i, row_p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def _warn_of_zero_maps(explanation: Explanation) -> None:
+    told = [(i, text) for i, row in enumerate(explanation.warnings) for text in row if text]
+    if told:
+        i, text = told[0]
+        more = f" (and {len(told) - 1} more such maps: see .warnings)" if len(told) > 1 else ""
+        warnings.warn(f"image {i}: {text}{more}", ZeroMapWarning, stacklevel=3)

@@ -1,0 +1,319 @@
+"""What ``explain`` returns: the raw maps, and everything that follows from them, computed when asked."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from limelight import heatmap
+from limelight.errors import InputError, LayerError
+from limelight.images import Photo
+from limelight.preprocessing import View
+from limelight.targets import Named
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+
+class Prediction(NamedTuple):
+    """A class, its label, and its probability in [0, 1]."""
+
+    index: int
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where the network looked, for each image and target.
+
+    Attributes:
+        raws: for each layer the raw map ``(batch, targets, *grid)``: signed, unscaled, at the layer's own resolution.
+        layers: the layers' names.
+        method: the method's name.
+        targets: ``targets[i][j]``, what map ``j`` of image ``i`` explains, with ``index`` and ``label``.
+        scores: ``(batch, targets)``, the targets' scores (logits unless asked otherwise).
+        probabilities: ``(batch, targets)`` in [0, 1]; NaN for a target that is not about a class.
+        predictions: ``predictions[i]``, the most probable classes of image ``i``, best first.
+        input_size: ``(height, width)`` of the network's input.
+        fusion: how the maps of several layers become one.
+        photos: the photographs; empty where tensors were given.
+        views: where each network input lay on its photograph; empty where tensors were given.
+        inputs: the tensors that were given; None where photographs were.
+    """
+
+    raws: tuple[Tensor, ...]
+    layers: tuple[str, ...]
+    method: str
+    targets: list[list[Named]]
+    scores: Tensor
+    probabilities: Tensor
+    predictions: list[list[Prediction]]
+    input_size: tuple[int, int]
+    fusion: str = "mean"
+    photos: list[Photo] = field(default_factory=list, repr=False)
+    views: list[View] = field(default_factory=list, repr=False)
+    inputs: Tensor | None = field(default=None, repr=False)
+
+    @classmethod
+    def join(cls, parts: Sequence[Explanation]) -> Explanation:
+        """One explanation of the batches' explanations."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = {f.name: getattr(parts[0], f.name) for f in fields(cls)}
+        for name, value in whole.items():
+            each = [getattr(one, name) for one in parts]
+            if name == "raws":
+                whole[name] = tuple(torch.cat(layer) for layer in zip(*each, strict=True))
+            elif isinstance(value, Tensor):
+                whole[name] = torch.cat(each)
+            elif isinstance(value, list):
+                whole[name] = [item for items in each for item in items]
+        return cls(**whole)
+
+    # ---- as a sequence of one-image explanations
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i: int | slice) -> Explanation:
+        chosen = range(len(self))[i]
+        start, stop = (chosen, chosen + 1) if isinstance(chosen, int) else (chosen.start, chosen.stop)
+        step = 1 if isinstance(chosen, int) else chosen.step
+        if step != 1:
+            raise InputError("an explanation is sliced without a step")
+        cut = slice(start, stop)
+        return replace(
+            self,
+            raws=tuple(raw[cut] for raw in self.raws),
+            **{name: getattr(self, name)[cut] for name in ("targets", "scores", "probabilities", "predictions", "photos", "views")},
+            inputs=None if self.inputs is None else self.inputs[cut],
+        )
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Explanation of {len(self)} image{'s' * (len(self) != 1)}, {self.scores.shape[1]} "
+            f"target{'s' * (self.scores.shape[1] != 1)} each, by {self.method} at {self.layer}>"
+        )
+
+    # ---- maps
+
+    @property
+    def layer(self) -> str:
+        """The layer's name, or the names of several joined by "+"."""
+        return "+".join(self.layers)
+
+    @property
+    def raw(self) -> Tensor:
+        """The raw map ``(batch, targets, *grid)``, signed and unscaled.
+
+        Raises:
+            LayerError: there are several layers, each with a grid of its own: see ``raws``.
+        """
+        if len(self.raws) > 1:
+            raise LayerError(f"there is a raw map for each of {self.layer}: read .raws, in that order")
+        return self.raws[0]
+
+    @property
+    def maps(self) -> Tensor:
+        """``(batch, targets, height, width)`` in [0, 1] at the resolution of the network's input."""
+        return heatmap.shown(self.raws, self.input_size, how=self.fusion)
+
+    @property
+    def peaks(self) -> Tensor:
+        """``(batch, targets, 2)``: x, y of each map's maximum, in pixels of the original photograph (of the input, where
+        tensors were given). A pixel's centre lies at .5. NaN for a map of zeros.
+        """
+        # A bilinear surface is highest at a cell's centre, so one layer's peak is exact without resizing its map.
+        size = tuple(self.raws[0].shape[-2:]) if len(self.raws) == 1 else self.input_size
+        maps = heatmap.shown(self.raws, size, how=self.fusion).float()
+        rows, columns = size
+        y = (torch.arange(rows, device=maps.device) + 0.5) / rows * self.input_size[0]
+        x = (torch.arange(columns, device=maps.device) + 0.5) / columns * self.input_size[1]
+        peaks = maps.new_full((*maps.shape[:2], 2), torch.nan)
+        for i, image in enumerate(maps):
+            px, py = (x, y) if not self.views else self.views[i].to_photo(x, y)
+            if self.views:  # a letter-box's bars are not on the photograph
+                width, height = self.views[i].photo_size
+                on_photo = ((py >= 0) & (py <= height))[:, None] & ((px >= 0) & (px <= width))
+                image = image * on_photo
+            best = image.flatten(1).argmax(dim=1)
+            found = torch.stack([px[best % columns], py[best // columns]], dim=1)
+            peaks[i] = torch.where(image.flatten(1).amax(dim=1)[:, None] > 0, found, torch.nan)
+        return peaks
+
+    @property
+    def warnings(self) -> list[list[str | None]]:
+        """``warnings[i][j]``: what is wrong with a map, or None. A map of zeros is told, with what to try."""
+        alive = torch.stack([raw.flatten(2).amax(dim=2) > 0 for raw in self.raws]).any(dim=0)
+        return [
+            [None if lives else self._zero_map(named) for lives, named in zip(row, names, strict=True)]
+            for row, names in zip(alive.tolist(), self.targets, strict=True)
+        ]
+
+    def _zero_map(self, named: Named) -> str:
+        return (
+            f"nothing at layer '{self.layer}' speaks for '{named.label}': its {self.method} map is zero everywhere. "
+            "Ask what speaks against it with counter(...), ask for another target, or try an earlier layer"
+        )
+
+    # ---- pictures
+
+    def photo(self, i: int = 0) -> Image:
+        """The picture that image ``i`` was given as, RGB; a tensor is stretched to its own range."""
+        if self.photos:
+            return self.photos[i].pil()
+        assert self.inputs is not None
+        return _picture_of(self.inputs[i])
+
+    def heat(self, i: int = 0, target: int = 0) -> Tensor:
+        """The map in [0, 1] at the original photograph's size ``(height, width)``; zero where the network saw nothing."""
+        (width, height), box = self._frame(i)
+        return heatmap.shown([raw[i, target] for raw in self.raws], (height, width), box, self.fusion)
+
+    def overlay(self, i: int = 0, target: int = 0, **look: Any) -> Image:
+        """The map laid over the original photograph, at the photograph's own size.
+
+        Args:
+            i: which image.
+            target: which of its targets.
+            **look: how it is drawn: ``colormap``, ``alpha``, ``contours``, ``legend``, ``title``
+                (see :func:`limelight.render.overlay`).
+        """
+        from limelight import render
+
+        heat = self.heat(i, target).float().cpu().numpy()
+        return render.overlay(self.photo(i), heat, seen=self._frame(i)[1], **look)
+
+    def figure(self, i: int = 0, **look: Any) -> Figure:
+        """A matplotlib figure: the photograph, and an overlay for each of its targets.
+
+        Raises:
+            MissingExtra: matplotlib is not installed.
+        """
+        from limelight import render
+
+        targets = range(self.scores.shape[1])
+        heats = [self.heat(i, j).float().cpu().numpy() for j in targets]
+        return render.figure(self.photo(i), heats, [self.caption(i, j) for j in targets], **look)
+
+    def caption(self, i: int = 0, target: int = 0) -> str:
+        """What a map explains, in a line: the label, with its probability where it has one."""
+        named, probability = self.targets[i][target], float(self.probabilities[i, target])
+        if math.isnan(probability):
+            return f"{named.label} (score {float(self.scores[i, target]):.3g})"
+        return f"{named.label} {probability:.1%}"
+
+    def save(self, folder: str | Path, **look: Any) -> list[Path]:
+        """Write every overlay as PNG and ``explanation.json`` beside them; return the paths, the JSON last.
+
+        Raises:
+            InputError: the folder can't be written.
+        """
+        folder = Path(folder)
+        written = []
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            records = self.records()
+            for i, record in enumerate(records):
+                for j, entry in enumerate(record["targets"]):
+                    path = folder / f"{self._stem(i)}_{_slug(entry['label'])}.png"
+                    self.overlay(i, j, **look).save(path)
+                    entry["overlay"] = str(path)
+                    written.append(path)
+            path = folder / "explanation.json"
+            path.write_text(json.dumps({"images": records}, indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        return [*written, path]
+
+    def records(self) -> list[dict[str, Any]]:
+        """One JSON-ready dictionary an image: path, size, predictions, targets (with peak and warning), error."""
+        peaks, warned = self.peaks.tolist(), self.warnings
+        scores, probabilities = self.scores.tolist(), self.probabilities.tolist()
+        return [
+            {
+                "path": str(self.photos[i].path) if self.photos and self.photos[i].path else None,
+                "size": list(self._frame(i)[0]),
+                "predictions": [prediction._asdict() for prediction in self.predictions[i]],
+                "targets": [
+                    {
+                        "index": named.index,
+                        "label": named.label,
+                        "score": scores[i][j],
+                        "probability": _or_none(probabilities[i][j]),
+                        "method": self.method,
+                        "layer": self.layer,
+                        "peak": None if math.isnan(peaks[i][j][0]) else [round(v, 2) for v in peaks[i][j]],
+                        "overlay": None,
+                        "warning": warned[i][j],
+                    }
+                    for j, named in enumerate(self.targets[i])
+                ],
+                "error": None,
+            }
+            for i in range(len(self))
+        ]
+
+    def _repr_html_(self) -> str:
+        """Overlays with their captions, for a notebook: the first dozen."""
+        cells = [(i, j) for i in range(len(self)) for j in range(self.scores.shape[1])]
+        figures = "".join(
+            f"<figure style='margin:4px'><img src='{_data_uri(self.overlay(i, j))}' style='max-width:320px;max-height:320px'>"
+            f"<figcaption>{html.escape(self.caption(i, j))}</figcaption></figure>"
+            for i, j in cells[:12]
+        )
+        rest = f"<p>and {len(cells) - 12} more</p>" if len(cells) > 12 else ""
+        return f"<div style='display:flex;flex-wrap:wrap'>{figures}</div>{rest}<p>{html.escape(repr(self))}</p>"
+
+    def _frame(self, i: int) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
+        """The picture's (width, height), and the box of it that the network saw."""
+        if self.views:
+            return self.views[i].photo_size, self.views[i].box
+        height, width = self.input_size
+        return (width, height), (0.0, 0.0, float(width), float(height))
+
+    def _stem(self, i: int) -> str:
+        name = self.photos[i].path.stem if self.photos and self.photos[i].path else "image"
+        names = [photo.path.stem for photo in self.photos if photo.path]
+        return name if names.count(name) == 1 else f"{name}_{i}"
+
+
+def _picture_of(tensor: Tensor) -> Image:
+    from PIL import Image as pil
+
+    tensor = tensor.detach().float().cpu()
+    tensor = tensor.mean(dim=0, keepdim=True) if len(tensor) not in (1, 3) else tensor
+    low, high = tensor.amin(), tensor.amax()
+    pixels = ((tensor - low) / (high - low).clamp(min=1e-12) * 255).round().byte()
+    return pil.fromarray(pixels.expand(3, -1, -1).permute(1, 2, 0).numpy(), "RGB")
+
+
+def _data_uri(picture: Image) -> str:
+    picture.thumbnail((640, 640))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _slug(label: str | None) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", (label or "map").lower()).strip("-") or "map"
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,82 @@
+"""Raw map -> shown map: rectify, rescale, resize, fuse. Every map on its own, whatever else is in its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from limelight.errors import MethodError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def rectify(raw: Float[Tensor, "... height width"]) -> Float[Tensor, "... height width"]:
+    """Keep what speaks for the target (the ReLU of Selvaraju et al. 2017, eq. 2)."""
+    return raw.clamp(min=0)
+
+
+def rescale(maps: Float[Tensor, "... height width"]) -> Float[Tensor, "... height width"]:
+    """Divide each non-negative map by its maximum, into [0, 1]. Zero stays "no evidence"; a map of zeros stays so."""
+    peak = maps.amax(dim=(-2, -1), keepdim=True)
+    return maps / torch.where(peak > 0, peak, 1)
+
+
+def resize(maps: Float[Tensor, "... height width"], size: tuple[int, int]) -> Float[Tensor, "... rows columns"]:
+    """Bilinear, half-pixel centred, to ``size`` = (rows, columns): a cell's value lands on the cell's centre.
+
+    The same as ``interpolate(mode="bilinear", align_corners=False)``.
+    """
+    return place(maps, size, (0.0, 0.0, float(size[1]), float(size[0])))
+
+
+def place(
+    maps: Float[Tensor, "... height width"], size: tuple[int, int], box: tuple[float, float, float, float]
+) -> Float[Tensor, "... rows columns"]:
+    """Lay each map over the ``box`` = (x0, y0, x1, y1) of a picture of ``size`` = (rows, columns), bilinearly.
+
+    The box is in pixels of the picture and may reach beyond it. Pixels whose centre lies outside the box are zero.
+    Two small matrix products, one for the rows and one for the columns: exact for any box, and fast in every engine.
+    """
+    x0, y0, x1, y1 = box
+    rows = _interpolation(maps.shape[-2], size[0], y0, y1, like=maps)
+    columns = _interpolation(maps.shape[-1], size[1], x0, x1, like=maps)
+    with torch.autocast(maps.device.type, enabled=False):
+        return rows @ maps @ columns.T
+
+
+def _interpolation(cells: int, pixels: int, start: float, end: float, like: Tensor) -> Tensor:
+    """``(pixels, cells)`` weights of linear interpolation for cells spread evenly from ``start`` to ``end``."""
+    centres = torch.arange(pixels, device=like.device, dtype=torch.float64) + 0.5
+    position = (centres - start) / (end - start) * cells - 0.5
+    held = position.clamp(0, cells - 1)  # half a cell at each border keeps the border cell's value
+    weights = (1 - (held[:, None] - torch.arange(cells, device=like.device)).abs()).clamp(min=0)
+    inside = (position >= -0.5) & (position <= cells - 0.5)
+    return (weights * inside[:, None]).to(like.dtype)
+
+
+FUSIONS = {
+    "mean": lambda maps: maps.mean(dim=0),
+    "max": lambda maps: maps.amax(dim=0),
+    "product": lambda maps: maps.prod(dim=0),
+}
+
+
+def fuse(maps: Sequence[Float[Tensor, "... height width"]], how: str = "mean") -> Float[Tensor, "... height width"]:
+    """Make one map of the maps of several layers, each in [0, 1] and of one size; in [0, 1] again.
+
+    Raises:
+        MethodError: ``how`` is not one of "mean", "max", "product".
+    """
+    if how not in FUSIONS:
+        raise MethodError(f"no fusion is called {how!r}; there are {', '.join(FUSIONS)}")
+    return maps[0] if len(maps) == 1 else rescale(FUSIONS[how](torch.stack(list(maps))))
+
+
+def shown(raws: Sequence[Tensor], size: tuple[int, int], box: tuple[float, float, float, float] | None = None, how: str = "mean") -> Tensor:
+    """The shown map ``(..., rows, columns)`` of raw maps ``(..., *grid)``, one for each layer."""
+    box = box or (0.0, 0.0, float(size[1]), float(size[0]))
+    return fuse([place(rescale(rectify(raw)), size, box) for raw in raws], how)

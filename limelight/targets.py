@@ -1,0 +1,295 @@
+"""What is being explained: a question to the network's outputs whose answer is one score for each image.
+
+A question is a small value that can be printed. It is answered in two steps: :func:`ask` settles what every image of
+a batch is asked (the predicted class is known only after the forward pass), and each :class:`Asked` then computes
+scores from the outputs, differentiably.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from limelight.cut import describe, first_tensor
+from limelight.errors import TargetError, closest
+
+Labels = Sequence[str] | None
+Target = Any  # an index, a label, a callable, one of the values below, or a sequence of those: one for each image
+
+
+class Named(NamedTuple):
+    """What one map explains.
+
+    Attributes:
+        index: the class, or None for a question that is not about a class.
+        label: the class's name, or the question in words.
+    """
+
+    index: int | None
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Top:
+    """The ``k`` best classes of each image: as many targets, best first."""
+
+    k: int = 1
+
+
+@dataclass(frozen=True)
+class Each:
+    """Several targets for every image."""
+
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A class target measured on another scale than logits."""
+
+    target: Target
+    scale: str
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A target turned round: what speaks against it."""
+
+    target: Target
+
+
+def top(k: int) -> Top:
+    """The ``k`` classes with the highest scores, best first: ``k`` targets for every image."""
+    if k < 1:
+        raise TargetError(f"top({k}): ask for at least one class")
+    return Top(k)
+
+
+def each(*targets: Target) -> Each:
+    """Several targets for every image, sharing one forward pass: ``each("tabby", "espresso")``."""
+    if not targets:
+        raise TargetError("each() needs at least one target")
+    return Each(targets)
+
+
+def probability(target: Target = None) -> Scored:
+    """The class's probability (softmax; sigmoid for a single output) instead of its logit. None: the predicted class."""
+    return Scored(target, "probability")
+
+
+def log_probability(target: Target = None) -> Scored:
+    """The logarithm of the class's probability instead of its logit. None: the predicted class."""
+    return Scored(target, "log probability")
+
+
+def counter(target: Target = None) -> Counter:
+    """What speaks *against* the target: the negated score (the counterfactual maps of Selvaraju et al. 2017, sec. 3.4)."""
+    return Counter(target)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One target for each image of a batch, settled.
+
+    Attributes:
+        named: what each image is asked, for the reader.
+        score: outputs -> ``(batch,)``, differentiable.
+    """
+
+    named: tuple[Named, ...]
+    score: Callable[[Any], Tensor]
+
+
+def logits_of(outputs: Any) -> Tensor | None:
+    """The class scores ``(batch, classes)`` in a network's outputs, or None if there are none.
+
+    They are the outputs themselves, their ``logits`` (attribute or key), or the first of a tuple (auxiliary heads).
+    """
+    if not isinstance(outputs, Tensor):
+        if isinstance(outputs, dict):
+            outputs = outputs.get("logits")
+        else:
+            outputs = getattr(outputs, "logits", outputs[0] if isinstance(outputs, tuple | list) and outputs else None)
+    return outputs if isinstance(outputs, Tensor) and outputs.ndim == 2 else None
+
+
+def probabilities_of(logits: Tensor) -> Tensor:
+    """``(batch, classes)`` logits -> probabilities: softmax, or sigmoid where there is one output."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def class_index(target: int | str, classes: int | None, labels: Labels) -> int:
+    """The index of a class given by index or label.
+
+    Raises:
+        TargetError: out of range, unknown, ambiguous, or a label without labels to look it up in.
+    """
+    if isinstance(target, str):
+        return _index_of_label(target, labels)
+    index = int(target)
+    if classes is not None and not -classes <= index < classes:
+        raise TargetError(f"class {index} is out of range: the network has {classes} classes, 0 to {classes - 1}")
+    return index % classes if classes else index
+
+
+def _index_of_label(label: str, labels: Labels) -> int:
+    if labels is None:
+        raise TargetError(f"no labels to look {label!r} up in: give the class's index, or the network's labels=")
+    exact = [i for i, known in enumerate(labels) if known == label]
+    matches = exact or [i for i, known in enumerate(labels) if known.casefold() == label.strip().casefold()]
+    if not matches:
+        raise TargetError(f"no class is called {label!r}.{closest(label, labels)}")
+    if len(matches) > 1:
+        raise TargetError(f"{len(matches)} classes are called {label!r}: give an index, one of {matches}")
+    return matches[0]
+
+
+def check(target: Target, batch: int, labels: Labels = None) -> None:
+    """Find what is wrong with a target before the network runs: unknown labels, a list of the wrong length.
+
+    Raises:
+        TargetError: as said.
+    """
+    for one in _for_images(target, batch) if _is_list(target) else [target]:
+        for part in one.targets if isinstance(one, Each) else [one]:
+            while isinstance(part, Scored | Counter):
+                part = part.target
+            if isinstance(part, int | str):
+                class_index(part, len(labels) if labels else None, labels)
+            elif part is not None and not isinstance(part, Top) and not callable(part):
+                raise TargetError(
+                    f"{part!r} is no target: give a class index, a label, a callable from outputs to (batch,) scores, "
+                    "limelight.each(...) or limelight.top(k), or a list with one of these for each image"
+                )
+
+
+def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
+    """Settle a target for a batch: one :class:`Asked` for each target, each about every image.
+
+    Raises:
+        TargetError: the target does not fit the outputs (range, number, no class scores among the outputs).
+    """
+    logits = logits_of(outputs)
+    if _is_list(target):
+        return _ask_by_image(target, outputs, logits, labels)
+    if isinstance(target, Each):
+        return [asked for one in target.targets for asked in ask(one, outputs, labels)]
+    if isinstance(target, Counter):
+        return [_against(asked) for asked in ask(target.target, outputs, labels)]
+    scale = "logit"
+    if isinstance(target, Scored):
+        scale, target = target.scale, target.target
+        if not (target is None or isinstance(target, int | str | Top)):
+            raise TargetError(f"{scale}: takes a class (index, label, top(k) or nothing), not {target!r}")
+    if callable(target):
+        return [_ask_callable(target, outputs)]
+    if logits is None:
+        raise TargetError(
+            f"the outputs are {describe(outputs)}, without class scores (batch, classes): "
+            "give target= a callable from outputs to (batch,) scores"
+        )
+    if target is None or isinstance(target, Top):
+        k = target.k if isinstance(target, Top) else 1
+        if k > logits.shape[1]:
+            raise TargetError(f"top({k}): the network has only {logits.shape[1]} classes")
+        return [_ask_classes(ranked, scale, labels) for ranked in logits.detach().topk(k, dim=1).indices.T]
+    index = class_index(target, logits.shape[1], labels)
+    return [_ask_classes(torch.full((len(logits),), index, device=logits.device), scale, labels)]
+
+
+def class_scores(logits: Tensor, classes: Tensor, scale: str = "logit") -> Tensor:
+    """``(batch, classes)`` logits and ``(batch,)`` indices -> ``(batch,)`` scores on the given scale.
+
+    The class is picked by a comparison mask, not ``gather``: its gradient is then a mask too, which every exporter has.
+    """
+    chosen = torch.arange(logits.shape[1], device=logits.device) == classes[:, None]
+    single = logits.shape[1] == 1
+    if scale == "probability":
+        logits = probabilities_of(logits)
+    elif scale == "log probability":
+        logits = F.logsigmoid(logits) if single else logits.log_softmax(dim=1)
+    return torch.where(chosen, logits, 0).sum(dim=1)
+
+
+def _ask_classes(classes: Tensor, scale: str, labels: Labels) -> Asked:
+    indices = classes.tolist()
+    names = [labels[i] if labels and i < len(labels) else f"class {i}" for i in indices]
+    prefix = "" if scale == "logit" else f"{scale} of "
+    return Asked(
+        named=tuple(Named(i, prefix + name) for i, name in zip(indices, names, strict=True)),
+        score=lambda outputs: class_scores(_need(logits_of(outputs)), classes, scale),
+    )
+
+
+def _ask_callable(function: Callable[[Any], Tensor], outputs: Any) -> Asked:
+    name = getattr(function, "__name__", type(function).__name__)
+    batch = _batch_of(outputs)
+
+    def score(outputs: Any) -> Tensor:
+        scores = function(outputs)
+        if not isinstance(scores, Tensor) or scores.ndim != 1 or (batch is not None and len(scores) != batch):
+            raise TargetError(f"target {name!r} gave {describe(scores)}: it must give one score an image, shape ({batch},)")
+        return scores
+
+    return Asked(named=(Named(None, "score" if name == "<lambda>" else name),) * (batch or 1), score=score)
+
+
+def _ask_by_image(targets: Any, outputs: Any, logits: Tensor | None, labels: Labels) -> list[Asked]:
+    """One target for each image: ask each of the whole batch, keep its own image's answer."""
+    batch = _batch_of(outputs)
+    targets = _for_images(targets, batch)
+    if logits is not None and all(isinstance(one, int | str) for one in targets):  # the common case, at no extra cost
+        classes = [class_index(one, logits.shape[1], labels) for one in targets]
+        return [_ask_classes(torch.tensor(classes, device=logits.device), "logit", labels)]
+    asked = [ask(one, outputs, labels) for one in targets]
+    if len(counts := {len(one) for one in asked}) > 1:
+        raise TargetError(f"every image needs as many targets as the others, not {sorted(counts)}")
+    return [_own_answers(column) for column in zip(*asked, strict=True)]
+
+
+def _own_answers(column: Sequence[Asked]) -> Asked:
+    return Asked(
+        named=tuple(one.named[i] for i, one in enumerate(column)),
+        score=lambda outputs: torch.stack([one.score(outputs)[i] for i, one in enumerate(column)]),
+    )
+
+
+def _against(asked: Asked) -> Asked:
+    return Asked(
+        named=tuple(Named(index, f"not {label}") for index, label in asked.named),
+        score=lambda outputs: -asked.score(outputs),
+    )
+
+
+def part(target: Target, start: int, stop: int) -> Target:
+    """The target of images ``start`` to ``stop`` of a longer list."""
+    return target[start:stop] if _is_list(target) else target
+
+
+def _is_list(target: Target) -> bool:
+    return isinstance(target, list | tuple) or hasattr(target, "tolist")
+
+
+def _for_images(targets: Any, batch: int | None) -> list[Target]:
+    targets = targets.tolist() if hasattr(targets, "tolist") else list(targets)
+    if batch is not None and len(targets) != batch:
+        raise TargetError(
+            f"{len(targets)} targets for {batch} images: a list holds one target an image; "
+            "for several targets of every image write limelight.each(...)"
+        )
+    return targets
+
+
+def _batch_of(outputs: Any) -> int | None:
+    tensor = outputs if isinstance(outputs, Tensor) else first_tensor(outputs)
+    return len(tensor) if tensor is not None and tensor.ndim else None
+
+
+def _need(logits: Tensor | None) -> Tensor:
+    assert logits is not None, "checked when the target was settled"
+    return logits
