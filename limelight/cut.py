@@ -50,27 +50,35 @@ def resolve(network: nn.Module, layer: LayerSpec) -> tuple[Site, ...]:
     """
     if not isinstance(layer, str | nn.Module):
         return tuple(site for each in layer for site in resolve(network, each))
-    modules = {name: module for name, module in unwrap(network).named_modules(remove_duplicate=False) if name}
+    network = unwrap(network)
     if isinstance(layer, nn.Module):
         layer = unwrap(layer)
-        for name, module in modules.items():
-            if module is layer:
+        for name, module in network.named_modules():
+            if module is layer and name:
                 return (Site(name, module),)
-        raise LayerError(f"the {type(layer).__name__} given as layer is not a part of this {_kind(network)}")
+        raise LayerError(f"the {type(layer).__name__} given as layer is not a part of this {type(network).__name__}")
     name, call = _split_call(layer)
-    if name not in modules:
-        name = re.sub(r"^(?:(?:module|_orig_mod)\.)+", "", name)  # as a DataParallel or compiled wrapper spells it
-    if name in modules:
-        return (Site(name, modules[name], call),)
+    for spelling in (name, re.sub(r"^(?:(?:module|_orig_mod)\.)+", "", name)):  # as a wrapper's named_modules spells it
+        if module := module_at(network, spelling):
+            return (Site(spelling, module, call),)
     if name == INPUT:
         return (Site(INPUT, None),)
+    modules = {known: module for known, module in network.named_modules(remove_duplicate=False) if known}
     if any(mark in name for mark in "*?"):
         pattern = _glob(name)
         if sites := tuple(Site(known, module, call) for known, module in modules.items() if pattern.fullmatch(known)):
             return sites
     raise LayerError(
-        f"no layer {layer!r} in this {_kind(network)}.{closest(name, modules)} `limelight layers` lists them all"
+        f"no layer {layer!r} in this {type(network).__name__}.{closest(name, modules)} `limelight layers` lists them all"
     )
+
+
+def module_at(network: nn.Module, name: str) -> nn.Module | None:
+    """The submodule with that dotted name, or None. Quicker than listing them all."""
+    try:
+        return network.get_submodule(name) if name else None
+    except AttributeError:
+        return None
 
 
 def _split_call(layer: str) -> tuple[str, int | None]:
@@ -85,10 +93,6 @@ def _split_call(layer: str) -> tuple[str, int | None]:
 def _glob(pattern: str) -> re.Pattern[str]:
     parts = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
     return re.compile("".join(parts.get(token, re.escape(token)) for token in re.split(r"(\*\*|\*|\?)", pattern)))
-
-
-def _kind(network: nn.Module) -> str:
-    return type(unwrap(network)).__name__
 
 
 @dataclass(frozen=True)

@@ -173,11 +173,8 @@ class _Prepare:
     fit: Fit
 
     def __call__(self, images: Tensor | Sequence[Any]) -> _Batch:
-        devices = {tensor.device for tensor in self.network.parameters()}
         if isinstance(images, Tensor):
-            if len(devices) == 1 and images.device not in devices:
-                (device,) = devices
-                raise InputError(f"the images are on {images.device}, the network on {device}: images.to('{device}')")
+            self.check_device(images)
             return _Batch(images, [], [], images.detach())
         if self.preprocessing is None:
             raise InputError(
@@ -188,6 +185,15 @@ class _Prepare:
         tensors, views = zip(*(self.preprocessing(photo.pixels, self.fit) for photo in photos), strict=True)
         like = next((tensor for tensor in self.network.parameters() if tensor.is_floating_point()), tensors[0])
         return _Batch(torch.stack(tensors).to(like.device, like.dtype), photos, list(views), None)
+
+
+    def check_device(self, images: Tensor) -> None:
+        first = next(self.network.parameters(), images).device
+        if images.device == first:
+            return
+        devices = {tensor.device for tensor in self.network.parameters()}  # a network may be spread over several
+        if images.device not in devices:
+            raise InputError(f"the images are on {images.device}, the network on {first}: images.to('{first}')")
 
 
 def _shown(steps: range, progress: bool | None) -> Iterator[int]:

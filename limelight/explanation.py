@@ -7,7 +7,6 @@ import html
 import io
 import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from limelight import heatmap
 from limelight.errors import InputError, LayerError
 from limelight.images import Photo
+from limelight.overlays import Overlays, unique_stems
 from limelight.preprocessing import View
 from limelight.targets import Named
 
@@ -225,22 +225,15 @@ class Explanation:
         Raises:
             InputError: the folder can't be written.
         """
-        folder = Path(folder)
-        written = []
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            records = self.records()
-            for i, record in enumerate(records):
-                for j, entry in enumerate(record["targets"]):
-                    path = folder / f"{self._stem(i)}_{_slug(entry['label'])}.png"
-                    self.overlay(i, j, **look).save(path)
-                    entry["overlay"] = str(path)
-                    written.append(path)
-            path = folder / "explanation.json"
-            path.write_text(json.dumps({"images": records}, indent=2) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
-        return [*written, path]
+        overlays = Overlays(Path(folder), look)
+        overlays.prepare()
+        names = [photo.path or Path("image") for photo in self.photos] or [Path("image")] * len(self)
+        records = self.records()
+        for one, record, stem in zip(self, records, unique_stems(names), strict=True):
+            overlays.write(one, record, stem)
+        document = overlays.folder / "explanation.json"
+        overlays.put(document, json.dumps({"images": records}, indent=2).encode())
+        return [Path(target["overlay"]) for record in records for target in record["targets"]] + [document]
 
     def records(self) -> list[dict[str, Any]]:
         """One JSON-ready dictionary an image: path, size, predictions, targets (with peak and warning), error."""
@@ -265,6 +258,7 @@ class Explanation:
                     }
                     for j, named in enumerate(self.targets[i])
                 ],
+                "notes": list(self.photos[i].notes) if self.photos else [],
                 "error": None,
             }
             for i in range(len(self))
@@ -288,11 +282,6 @@ class Explanation:
         height, width = self.input_size
         return (width, height), (0.0, 0.0, float(width), float(height))
 
-    def _stem(self, i: int) -> str:
-        name = self.photos[i].path.stem if self.photos and self.photos[i].path else "image"
-        names = [photo.path.stem for photo in self.photos if photo.path]
-        return name if names.count(name) == 1 else f"{name}_{i}"
-
 
 def _picture_of(tensor: Tensor) -> Image:
     from PIL import Image as pil
@@ -309,10 +298,6 @@ def _data_uri(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _slug(label: str | None) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", (label or "map").lower()).strip("-") or "map"
 
 
 def _or_none(value: float) -> float | None:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import first_tensor, hooked
+from limelight.cut import first_tensor, hooked, module_at
 from limelight.errors import LayerError
 
 
@@ -95,14 +95,19 @@ def default_layer(network: nn.Module, images: Tensor) -> str:
     network = unwrap(network)
     known = _defaults.setdefault(network, {})
     shape = tuple(images.shape[1:])
-    if shape not in known or known[shape] not in dict(network.named_modules()):
+    if shape not in known or module_at(network, known[shape].partition("@")[0]) is None:
         visits = walk(network, images[:1])
-        gridded = [visit for visit in visits if visit.has_grid]
+        gridded = candidates(visits)
         if not gridded:
             seen = ", ".join(f"{visit.name} {visit.shape}" for visit in visits[-3:]) or "no module was called"
             raise LayerError(f"no layer of this {type(network).__name__} has a grid of more than one cell (last: {seen})")
-        known[shape] = _address(gridded[-1], visits)
+        known[shape] = gridded[-1][0]
     return known[shape]
+
+
+def candidates(visits: list[Visit]) -> list[tuple[str, Visit]]:
+    """The layers of a walk that have a grid, in the order they ran, each under the name that :func:`resolve` takes."""
+    return [(_address(visit, visits), visit) for visit in visits if visit.has_grid]
 
 
 def _address(visit: Visit, visits: list[Visit]) -> str:

@@ -1,0 +1,48 @@
+# `make help` lists what there is. Everything runs in .venv, which the first target makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format bench docs clean
+
+help: ## Say what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+# Each set of extras is installed once, and again when pyproject.toml or constraints.txt changes.
+$(VENV)/%.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("limelight needs Python 3.11 or newer: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing limelight[$*] into $(VENV) (the first time takes a few minutes) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/demo.installed ## Explain photographs with a real network; pictures land in out/demo
+	@$(BIN)/python examples/demo.py
+
+test: $(VENV)/test.installed ## Run the default tests
+	@$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-slow: $(VENV)/test.installed ## Run all the tests, the slow ones too
+	@$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/dev.installed ## Check style, types and the order of the rooms
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: $(VENV)/dev.installed ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/test.installed ## Measure time and memory beside the peers
+	@$(BIN)/python -m benchmarks.cost
+	@$(BIN)/python -m benchmarks.memory
+
+docs: $(VENV)/test.installed ## Run the examples in README and docs
+	@$(BIN)/python -m pytest -q tests/test_docs.py
+
+clean: ## Remove what was made
+	rm -rf $(VENV) out dist build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,117 @@
+"""A file of weights from anywhere -> a network's state, or a refusal that says what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limelight.errors import ModelError
+from limelight.models.architecture import State
+
+SUFFIXES = ".safetensors", ".pt", ".pth", ".bin", ".ckpt"
+
+# Where training programs put the state in their checkpoints. The averaged weights come first: they are the better
+# ones, and the ones such a program evaluates.
+KEYS = "state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model_state", "model", "net", "network"
+PREFIXES = "module.", "_orig_mod.", "model.", "net.", "network."  # left by wrappers: parallel, compiled, Lightning
+
+
+def read(path: str | Path) -> State:
+    """The tensors by name in a ``.safetensors`` file, or in anything ``torch.save`` wrote (.pt, .pth, .bin, .ckpt).
+
+    No code from the file is run. Raises ``ModelError`` for a file that is missing, damaged, wants to run code, or
+    holds no state.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"There is no file of weights at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # timm's training keeps its arguments beside the weights; a Namespace holds plain values and runs nothing.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can raise anything
+        raise ModelError(f"{path} {_why_unreadable(error)}.") from error
+    state = _find_state(content)
+    if state is None:
+        held = f"a dict with {_some(list(content))}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
+        raise ModelError(f"{path} holds no weights by name (a state_dict) but {held}.")
+    return state
+
+
+def unwrapped(state: State, network: nn.Module) -> State:
+    """``state`` without the prefixes that wrappers put before all of its names, unless ``network`` has them too."""
+    own = network.state_dict().keys()
+    while not own & state.keys():
+        prefix = next((each for each in PREFIXES if all(name.startswith(each) for name in state)), None)
+        if prefix is None:
+            break
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def classes(state: State, network: nn.Module, num_classes: int) -> int:
+    """How many classes the network had whose state this is, by the head of ``network``, which has ``num_classes``."""
+    heads = [name for name, value in network.state_dict().items() if value.shape[:1] == (num_classes,)]
+    head = state.get(heads[-1]) if heads else None  # a network's head is declared last
+    return num_classes if head is None or not head.ndim else head.shape[0]
+
+
+def with_own_head(state: State, network: nn.Module, held: int, wanted: int) -> State:
+    """``state`` with the network's own tensors where they have ``wanted`` classes and the state's have ``held``."""
+    own = network.state_dict()
+    heads = [
+        name
+        for name in own.keys() & state.keys()
+        if own[name].shape[:1] == (wanted,) and state[name].shape[:1] == (held,)
+    ]
+    return {**state, **{name: own[name] for name in heads}}
+
+
+def fill(network: nn.Module, state: State, source: str) -> None:
+    """Put ``state`` into ``network``. Raises ``ModelError``, before anything is changed, unless all of it fits."""
+    own = network.state_dict()
+    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in own]
+    misshapen = [
+        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in state and own[name].shape != state[name].shape
+    ]
+    faults = {"lacks": missing, "has unknown": unknown, "has other shapes in": misshapen}
+    said = "; ".join(f"it {fault} {_some(names)}" for fault, names in faults.items() if names)
+    if said:
+        raise ModelError(f"The weights in {source} don't fit {type(network).__name__}: {said}.")
+    network.load_state_dict(state, strict=False)  # old files lack num_batches_tracked, which inference never uses
+
+
+def _find_state(content: Any) -> State | None:
+    if not isinstance(content, Mapping) or not content:
+        return None
+    if all(isinstance(value, Tensor) for value in content.values()):
+        return content
+    return next((state for key in KEYS if (state := _find_state(content.get(key))) is not None), None)
+
+
+def _why_unreadable(error: Exception) -> str:
+    said = str(error)
+    if "Weights only load failed" in said or "TorchScript" in said:
+        culprit = re.search(r"GLOBAL ([\w.]+)", said)
+        named = f" ({culprit[1]})" if culprit else ""
+        return f"holds more than weights{named}, which would have to run to be read: refused; save the state_dict alone"
+    return f"can't be read as weights, it may be damaged or cut short ({said.splitlines()[0] if said else 'empty'})"
+
+
+def _some(names: list[Any], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(str(name) for name in names[:most]) + more

@@ -1,0 +1,54 @@
+"""Many picture files, one record each: what can be read is explained, what can't is reported, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from limelight.errors import InputError
+from limelight.explainer import explain
+from limelight.images import Photo, read
+from limelight.models import Model
+from limelight.overlays import Overlays, unique_stems
+
+
+def explain_files(
+    model: Model, paths: Sequence[Path], overlays: Overlays | None = None, *, batch_size: int = 16, **how: Any
+) -> Iterator[dict[str, Any]]:
+    """Explain picture files; yield each one's record (see :meth:`Explanation.records`) as soon as it is done.
+
+    A file that is no usable picture gives a record with its ``error`` and no targets; the others go on.
+
+    Args:
+        model: a loaded model with preprocessing.
+        paths: the files.
+        overlays: where to write pictures; None for none.
+        batch_size: how many are read and run at once.
+        **how: ``target``, ``method``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`.
+
+    Raises:
+        LimelightError: something is wrong that is not one picture's fault.
+    """
+    stems = unique_stems(paths)
+    for start in range(0, len(paths), batch_size):
+        batch = slice(start, start + batch_size)
+        photos = [_read_or_error(path) for path in paths[batch]]
+        good = [photo for photo in photos if isinstance(photo, Photo)]
+        explanations = iter(explain(model, good, batch_size=batch_size, progress=False, **how) if good else ())
+        for path, stem, photo in zip(paths[batch], stems[batch], photos, strict=True):
+            if isinstance(photo, InputError):
+                yield {"path": str(path), "size": None, "predictions": [], "targets": [], "notes": [], "error": str(photo)}
+                continue
+            explanation = next(explanations)
+            (record,) = explanation.records()
+            if overlays:
+                overlays.write(explanation, record, stem)
+            yield record
+
+
+def _read_or_error(path: Path) -> Photo | InputError:
+    try:
+        return read(path)
+    except InputError as error:
+        return error
