@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from limelight import errors as errors, methods as methods
     from limelight.cut import Captured as Captured, Cut as Cut
     from limelight.errors import LimelightError as LimelightError, LimelightWarning as LimelightWarning
-    from limelight.explainer import explain as explain
+    from limelight.explainer import compare as compare, explain as explain
     from limelight.explanation import Explanation as Explanation
     from limelight.images import Photo as Photo, read as read
     from limelight.models import Model as Model, available as available, load as load
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 _HOME = {
     "cut": ["Captured", "Cut"],
     "errors": ["LimelightError", "LimelightWarning"],
-    "explainer": ["explain"],
+    "explainer": ["compare", "explain"],
     "explanation": ["Explanation"],
     "images": ["Photo", "read"],
     "models": ["Model", "available", "load"],

@@ -134,21 +134,25 @@ class Cut:
         with hooked((tap.site.module, tap.keep) for tap in taps if tap.site.module is not None):
             outputs = self.network(*inputs, **options)
         return Captured(
-            sites=self.sites,
+            cut=self,
+            inputs=(inputs, options),
             activations=tuple(tap.taken() for tap in taps),
             outputs=outputs,
             calls=tuple(tap.calls for tap in taps),
-            _rerun=lambda altered: self._replay(altered, inputs, options),
         )
 
-    def _replay(self, altered: Sequence[Tensor], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """The network run whole, with the layers' outputs replaced."""
-        swaps = [_Swap(site, tensor) for site, tensor in zip(self.sites, altered, strict=True)]
-        inputs, options = _repeat((inputs, options), len(altered[0]))
-        for swap in swaps:
-            if swap.site.module is None:
-                inputs, options = _with_first_tensor((inputs, options), swap.tensor)
+    def replay(self, activations: Sequence[Tensor], *inputs: Any, **options: Any) -> Any:
+        """The outputs when each layer gives the activations given here instead of its own.
+
+        The network runs whole, so this costs a forward pass. The activations' batch may be a multiple of the inputs':
+        the inputs are then repeated as a block. Where activations require a gradient, the outputs have a graph to them.
+        """
+        swaps = [_Swap(site, tensor) for site, tensor in zip(self.sites, activations, strict=True)]
+        inputs, options = _repeat((inputs, options), len(activations[0]))
         with borrowed(self.network), hooked((s.site.module, s.put) for s in swaps if s.site.module is not None):
+            for swap in swaps:
+                if swap.site.module is None:
+                    inputs, options = swap.into((inputs, options))
             return self.network(*inputs, **options)
 
 
@@ -157,17 +161,23 @@ class Captured:
     """One forward pass, cut.
 
     Attributes:
-        sites: where the network was cut.
+        cut: the network and where it was cut.
+        inputs: what it was run on, positional and by keyword.
         activations: each layer's output, in the layer's own layout.
         outputs: what the network returned, with a graph back to ``activations`` and no further.
         calls: how often each layer ran in the pass.
     """
 
-    sites: tuple[Site, ...]
+    cut: Cut
+    inputs: tuple[tuple[Any, ...], dict[str, Any]] = field(repr=False)
     activations: tuple[Tensor, ...]
     outputs: Any
     calls: tuple[int, ...]
-    _rerun: Callable[[Sequence[Tensor]], Any] = field(repr=False)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where the network was cut."""
+        return self.cut.sites
 
     def pull_back(self, scores: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
         """The gradient of ``scores.sum()`` with respect to each layer's activations, through the head alone.
@@ -197,11 +207,9 @@ class Captured:
         return tuple(gradients)  # type: ignore[arg-type]
 
     def replay(self, *activations: Tensor) -> Any:
-        """The outputs for altered activations, one tensor for each layer, in the layer's own layout.
-
-        Their batch may be a multiple of the captured one: the captured inputs are then repeated as a block.
-        """
-        return self._rerun(activations)
+        """The outputs for altered activations, one tensor for each layer, in the layer's own layout (:meth:`Cut.replay`)."""
+        inputs, options = self.inputs
+        return self.cut.replay(activations, *inputs, **options)
 
 
 @contextmanager
@@ -266,6 +274,12 @@ class _Swap:
         self.calls += 1
         if self.site.call not in (None, self.calls):
             return None
+        return self.into(output)
+
+    def into(self, output: Any) -> Any:
+        """``output`` with the tensor in the place of its own, and autograd on from here if the tensor asks for it."""
+        if self.tensor.requires_grad:
+            torch.set_grad_enabled(True)
         return _with_first_tensor(output, self.tensor.clone())
 
 

@@ -68,65 +68,136 @@ def explain(
         ZeroMapWarning: a map has no evidence for its target.
         SharedLayerWarning: the layer ran more than once and no call was chosen.
     """
+    (explanation,) = _explain_with(
+        model, images, [get(method)], target, layer, fit, fusion, batch_size=batch_size, progress=progress
+    )
+    return explanation
+
+
+def compare(
+    model: Model | nn.Module,
+    images: Any,
+    methods: Sequence[str | Method | Callable[..., Tensor]],
+    target: Target = None,
+    layer: LayerSpec | None = None,
+    *,
+    fit: Fit = "crop",
+    fusion: str = "mean",
+    batch_size: int = 16,
+    progress: bool | None = None,
+) -> dict[str, Explanation]:
+    """Several methods on the same images and targets, sharing forward passes: an explanation for each method's name.
+
+    The arguments, and what is raised, are those of :func:`explain`.
+    """
+    chosen = [get(method) for method in methods]
+    explanations = _explain_with(
+        model, images, chosen, target, layer, fit, fusion, batch_size=batch_size, progress=progress
+    )
+    return {method.name: explanation for method, explanation in zip(chosen, explanations, strict=True)}
+
+
+def _explain_with(
+    model: Model | nn.Module,
+    images: Any,
+    methods: Sequence[Method],
+    target: Target,
+    layer: LayerSpec | None,
+    fit: Fit,
+    fusion: str,
+    *,
+    batch_size: int,
+    progress: bool | None,
+) -> list[Explanation]:
+    """One explanation for each method."""
     network, labels, preprocessing = _parts(model)
-    method = get(method)
-    cut = None if layer is None else Cut(unwrap(network), resolve(network, layer))
     if fusion not in FUSIONS:
         check_fusion([], fusion)
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: at least one image must run at once")
+    if layer is not None:
+        resolve(network, layer)  # a misspelt layer is told before anything is read
     source = images if _is_preprocessed(images) else _photos(images)
     check(target, len(source), labels)
     prepare = _Prepare(network, preprocessing, fit)
     starts = range(0, len(source), batch_size)
-    parts = []
+    parts: list[list[Explanation]] = []
     for start in _shown(starts, progress):
         stop = min(start + batch_size, len(source))
         batch = prepare(source[start:stop])
         try:
-            found = _explain_batch(network, batch.inputs, part(target, start, stop), labels, method, cut)
+            found = _explain_batch(network, batch.inputs, part(target, start, stop), labels, methods, layer)
         except LimelightError:
             raise
         except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
             error.add_note(f"while limelight ran {type(network).__name__} on images of shape {tuple(batch.inputs.shape)}")
             raise
-        parts.append(Explanation(**found, fusion=fusion, photos=batch.photos, views=batch.views, inputs=batch.shown))
+        seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
+        parts.append([Explanation(**facts, **seen) for facts in found])
         if len(starts) > 1:
             for photo in batch.photos:
                 photo.release()
-    explanation = Explanation.join(parts)
-    _warn_of_zero_maps(explanation)
-    return explanation
+    explanations = [Explanation.join(of_method) for of_method in zip(*parts, strict=True)]
+    for explanation in explanations:
+        _warn_of_zero_maps(explanation)
+    return explanations
 
 
 def _explain_batch(
-    network: nn.Module, inputs: Tensor, target: Target, labels: Labels, method: Method, cut: Cut | None
-) -> dict[str, Any]:
-    """Everything an explanation holds that comes from the network, for one batch."""
+    network: nn.Module,
+    inputs: Tensor,
+    target: Target,
+    labels: Labels,
+    methods: Sequence[Method],
+    layer: LayerSpec | None,
+) -> list[dict[str, Any]]:
+    """Everything that an explanation holds and that comes from the network: for one batch, for each method."""
     with borrowed(unwrap(network)):
-        cut = cut or Cut.at(network, default_layer(network, inputs))
-        captured = cut.capture(inputs)
-        _check_finite_outputs(network, captured, inputs)
-        _tell_shared_layers(captured)
-        asked = ask(target, captured.outputs, labels)
-        columns, scores = [], []
-        for number, one in enumerate(asked, start=1):
-            evidence = Evidence(network, captured, one, last=number == len(asked))
-            columns.append(evidence.raw_maps(method))
-            scores.append(evidence.scores.detach())
-        raws = tuple(torch.stack(maps, dim=1) for maps in zip(*columns, strict=True))
-        _check_finite_maps(raws, captured, method)
-        logits = logits_of(captured.outputs)
-        return {
-            "raws": raws,
-            "layers": tuple(str(site) for site in captured.sites),
-            "method": method.name,
+        passes = _Passes(network, inputs)
+        captures = [passes.cut_at(layer if layer is not None else method.layer) for method in methods]
+        asked = ask(target, captures[0].outputs, labels)
+        evidence = {
+            id(captured): [
+                Evidence(network, captured, one, last=len(methods) == 1 and number == len(asked))
+                for number, one in enumerate(asked, start=1)
+            ]
+            for captured in captures
+        }
+        logits = logits_of(captures[0].outputs)
+        answers = {
             "targets": [list(row) for row in zip(*(one.named for one in asked), strict=True)],
-            "scores": torch.stack(scores, dim=1),
             "probabilities": _target_probabilities(asked, logits, len(inputs)),
             "predictions": _predictions(logits, labels, len(inputs)),
             "input_size": (inputs.shape[-2], inputs.shape[-1]),
         }
+        found = []
+        for method, captured in zip(methods, captures, strict=True):
+            columns = [each.raw_maps(method) for each in evidence[id(captured)]]
+            raws = tuple(torch.stack(maps, dim=1) for maps in zip(*columns, strict=True))
+            _check_finite_maps(raws, captured, method)
+            scores = torch.stack([each.scores[0].detach() for each in evidence[id(captured)]], dim=1)
+            names = tuple(str(site) for site in captured.sites)
+            found.append({"raws": raws, "layers": names, "method": method.name, "scores": scores, **answers})
+        return found
+
+
+class _Passes:
+    """Forward passes on one batch, one for each place to cut."""
+
+    def __init__(self, network: nn.Module, inputs: Tensor):
+        self.network = network
+        self.inputs = inputs
+        self.done: dict[Any, Captured] = {}
+
+    def cut_at(self, layer: LayerSpec | None) -> Captured:
+        key = layer if isinstance(layer, str | None) else id(layer)
+        if key not in self.done:
+            place = default_layer(self.network, self.inputs) if layer is None else layer
+            captured = Cut.at(self.network, place).capture(self.inputs)
+            _check_finite_outputs(self.network, captured, self.inputs)
+            _tell_shared_layers(captured)
+            self.done[key] = captured
+        return self.done[key]
 
 
 def _parts(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
@@ -238,7 +309,7 @@ def _tell_shared_layers(captured: Captured) -> None:
                 f"layer '{site}' ran {calls} times in this pass; its last call is explained. "
                 f"Write '{site}@1' to '{site}@{calls}' to choose one",
                 SharedLayerWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
 
 
@@ -270,4 +341,4 @@ def _warn_of_zero_maps(explanation: Explanation) -> None:
     if told:
         i, text = told[0]
         more = f" (and {len(told) - 1} more such maps: see .warnings)" if len(told) > 1 else ""
-        warnings.warn(f"image {i}: {text}{more}", ZeroMapWarning, stacklevel=3)
+        warnings.warn(f"image {i}: {text}{more}", ZeroMapWarning, stacklevel=4)

@@ -98,11 +98,12 @@ class Asked:
 
     Attributes:
         named: what each image is asked, for the reader.
-        score: outputs -> ``(batch,)``, differentiable.
+        score: ``(outputs, repeats)`` -> ``(repeats * batch,)``, differentiable; the outputs are of the batch repeated
+            as a block ``repeats`` times, as a replay gives them.
     """
 
     named: tuple[Named, ...]
-    score: Callable[[Any], Tensor]
+    score: Callable[..., Tensor]
 
 
 def logits_of(outputs: Any) -> Tensor | None:
@@ -222,7 +223,7 @@ def _ask_classes(classes: Tensor, scale: str, labels: Labels) -> Asked:
     prefix = "" if scale == "logit" else f"{scale} of "
     return Asked(
         named=tuple(Named(i, prefix + name) for i, name in zip(indices, names, strict=True)),
-        score=lambda outputs: class_scores(_need(logits_of(outputs)), classes, scale),
+        score=lambda outputs, repeats=1: class_scores(_need(logits_of(outputs)), classes.repeat(repeats), scale),
     )
 
 
@@ -230,9 +231,9 @@ def _ask_callable(function: Callable[[Any], Tensor], outputs: Any) -> Asked:
     name = getattr(function, "__name__", type(function).__name__)
     batch = _batch_of(outputs)
 
-    def score(outputs: Any) -> Tensor:
+    def score(outputs: Any, repeats: int = 1) -> Tensor:
         scores = function(outputs)
-        if not isinstance(scores, Tensor) or scores.ndim != 1 or (batch is not None and len(scores) != batch):
+        if not isinstance(scores, Tensor) or scores.ndim != 1 or (batch is not None and len(scores) != batch * repeats):
             raise TargetError(f"target {name!r} gave {describe(scores)}: it must give one score an image, shape ({batch},)")
         return scores
 
@@ -255,14 +256,16 @@ def _ask_by_image(targets: Any, outputs: Any, logits: Tensor | None, labels: Lab
 def _own_answers(column: Sequence[Asked]) -> Asked:
     return Asked(
         named=tuple(one.named[i] for i, one in enumerate(column)),
-        score=lambda outputs: torch.stack([one.score(outputs)[i] for i, one in enumerate(column)]),
+        score=lambda outputs, repeats=1: torch.stack(
+            [one.score(outputs, repeats)[i :: len(column)] for i, one in enumerate(column)], dim=1
+        ).flatten(),
     )
 
 
 def _against(asked: Asked) -> Asked:
     return Asked(
         named=tuple(Named(index, f"not {label}") for index, label in asked.named),
-        score=lambda outputs: -asked.score(outputs),
+        score=lambda outputs, repeats=1: -asked.score(outputs, repeats),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -18,45 +18,74 @@ from limelight.errors import MethodError, closest
 
 @dataclass(frozen=True)
 class Method:
-    """A method and its facts.
+    """A method, its settings, and its facts. Calling it gives the method with other settings: ``ScoreCAM(top=64)``.
 
     Attributes:
         name: how the command line and ``explain(method=...)`` call it.
-        function: ``(**needs, **settings) -> (batch, *grid)``, the raw map.
-        needs: names of the evidence it takes, from its positional parameters.
+        function: ``(*needs, **settings) -> (batch, *grid)``, the raw map.
         title: the name as its paper writes it.
+        source: paper and equation.
         discriminative: whether its map depends on the target.
         signed: whether negative values mean evidence against the target.
         passes: its cost, in forward passes of the network, in words.
-        source: paper and equation.
-        settings: values for its keyword-only parameters.
+        layer: where it cuts unless told otherwise; None for the last layer that has a grid.
+        settings: values for its keyword-only parameters that are not the defaults.
     """
 
     name: str
     function: Callable[..., Tensor] = field(repr=False)
-    needs: tuple[str, ...]
     title: str
-    discriminative: bool
-    signed: bool
-    passes: str
     source: str
+    discriminative: bool = True
+    signed: bool = True
+    passes: str = "1"
+    layer: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, **evidence: Any) -> Tensor:
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the evidence it takes: its positional parameters."""
+        return tuple(p.name for p in self._parameters() if p.kind is not p.KEYWORD_ONLY)
+
+    @property
+    def family(self) -> str:
+        """The file it stands in."""
+        return self.function.__module__.rpartition(".")[2]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its settings with their values."""
+        defaults = {p.name: p.default for p in self._parameters() if p.kind is p.KEYWORD_ONLY}
+        return defaults | dict(self.settings)
+
+    def __call__(self, **settings: Any) -> Method:
+        """The method with these settings.
+
+        Raises:
+            MethodError: it has no setting of that name.
+        """
+        if unknown := [name for name in settings if name not in self.options]:
+            known = ", ".join(self.options) or "none"
+            raise MethodError(f"method '{self.name}' has no setting {unknown[0]!r}; its settings: {known}")
+        return replace(self, settings={**self.settings, **settings})
+
+    def run(self, evidence: Mapping[str, Any]) -> Tensor:
         """The raw map ``(batch, *grid)`` from the evidence named in ``needs``."""
-        return self.function(**evidence, **self.settings)
+        return self.function(*(evidence[need] for need in self.needs), **self.settings)
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        return list(inspect.signature(self.function).parameters.values())
 
 
 REGISTRY: dict[str, Method] = {}
+"""Every method, by name, in the order of the families' files."""
 
 
-def register(
-    name: str, *, title: str, discriminative: bool = True, signed: bool = True, passes: str = "1", source: str
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """List the decorated function as a method; the function itself stays as it is."""
+def register(name: str, **facts: Any) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """List the decorated function as a method with these facts (see :class:`Method`); the function stays as it is."""
 
     def enter(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        REGISTRY[name] = Method(name, function, _needs(function), title, discriminative, signed, passes, source)
+        REGISTRY[name] = Method(name, function, **facts)
         return function
 
     return enter
@@ -65,13 +94,15 @@ def register(
 def get(method: str | Method | Callable[..., Tensor]) -> Method:
     """The method of that name, the method itself, or any callable of a method's shape made into one.
 
+    Spelling is forgiving: "Grad-CAM++", "gradcam++" and "grad_cam_pp" are the same.
+
     Raises:
         MethodError: no method has that name.
     """
     if isinstance(method, Method):
         return method
     if isinstance(method, str):
-        key = "".join(c for c in method.lower().replace("++", "pp") if c.isalnum())
+        key = spelling(method)
         if key not in REGISTRY:
             raise MethodError(f"no method is called {method!r}.{closest(key, REGISTRY)} `limelight methods` lists them all")
         return REGISTRY[key]
@@ -79,9 +110,9 @@ def get(method: str | Method | Callable[..., Tensor]) -> Method:
         raise MethodError(f"{method!r} is no method: give a name or a function of activations and gradients")
     registered = next((known for known in REGISTRY.values() if known.function is method), None)
     name = getattr(method, "__name__", type(method).__name__)
-    return registered or Method(name, method, _needs(method), name, True, True, "?", "the caller's own")
+    return registered or Method(name, method, title=name, source="the caller's own", passes="?")
 
 
-def _needs(function: Callable[..., Tensor]) -> tuple[str, ...]:
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(name for name, p in inspect.signature(function).parameters.items() if p.kind in positional)
+def spelling(name: str) -> str:
+    """A name as the registry spells it: lower case, letters and digits, "pp" for "++"."""
+    return "".join(c for c in name.lower().replace("++", "pp") if c.isalnum())

@@ -47,10 +47,11 @@ def find(name: str) -> Architecture:
     Raises ``ModelError`` when there is none.
     """
     library, _, bare = name.rpartition("/")
-    for source in SOURCES:
-        if library in ("", source.SOURCE) and (found := source.find(bare)):
+    sources = [source for source in SOURCES if library in ("", source.SOURCE)]
+    for source in sources:
+        if found := source.find(bare):
             return found
-    known = [name for source in SOURCES for name in source.names()]
+    known = [name for source in sources for name in source.names()]
     if "." not in bare:  # without a tag it is the network's name that is misspelt
         known = sorted({name.partition(".")[0] for name in known})
     raise ModelError(f"No network is called {name!r}.{closest(bare, known)}")

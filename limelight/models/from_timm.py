@@ -35,9 +35,9 @@ def find(name: str) -> Architecture | None:
         config = None
     if config is None:
         return None
-    full_name = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
+    name = full_name(str(config.architecture), config.tag)
     return Architecture(
-        full_name,
+        name,
         SOURCE,
         weights=(config.tag or "published") if config.has_weights else None,
         licence=config.license,
@@ -47,10 +47,15 @@ def find(name: str) -> Architecture | None:
         labels=lambda: labels(config.num_classes),
         on_this_machine=lambda: bool(_local(config)),
         # Unless told where the file is, timm asks its hub first, even for what lies in torch.hub's folder.
-        published=lambda: timm.create_model(full_name, pretrained=True, pretrained_cfg_overlay=_local(config)),
-        build=lambda num_classes, channels: timm.create_model(full_name, num_classes=num_classes, in_chans=channels),
+        published=lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=_local(config)),
+        build=lambda num_classes, channels: timm.create_model(name, num_classes=num_classes, in_chans=channels),
         translate=_translate,
     )
+
+
+def full_name(architecture: str, tag: str | None) -> str:
+    """A network's name with the tag of its weights, where there is one."""
+    return f"{architecture}.{tag}" if tag else architecture
 
 
 def preprocessing(config: dict[str, Any]) -> Preprocessing:
@@ -100,4 +105,9 @@ def _local(config: PretrainedCfg) -> dict[str, Any]:
 def _translate(state: State, network: nn.Module) -> State:
     # timm publishes some weights as their authors spelt them, and keeps the translation beside the network.
     spell = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    return state if spell is None or state.keys() == network.state_dict().keys() else spell(dict(state), network)
+    if spell is None or state.keys() == network.state_dict().keys():
+        return state
+    try:
+        return spell(dict(state), network)
+    except Exception:  # made for timm's own files; what is wrong with any other is said when it is filled in
+        return state

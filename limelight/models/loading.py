@@ -44,36 +44,41 @@ def load(
     Raises ``ModelError``, one line each, for an unknown name, weights that can't be had, read or made to fit, and
     labels that are not one a class.
     """
-    if isinstance(model, Model):
-        found = model
-    elif isinstance(model, nn.Module):
-        found = _in_hand(model, weights)
+    if isinstance(model, nn.Module | Model):
+        found = _in_hand(model, weights, num_classes, preprocessing)
     elif _is_path(model):
         found = _from_checkpoint(Path(model).expanduser(), weights, num_classes, preprocessing)
     else:
         found = _by_name(str(model), weights, num_classes, preprocessing)
-    found = replace(
-        found,
-        preprocessing=preprocessing or found.preprocessing,
-        labels=tuple(labels) if labels is not None else found.labels,
-    )
+    if labels is not None:
+        found = replace(found, labels=tuple(labels))
     if found.labels and found.num_classes not in (None, len(found.labels)):
-        raise ModelError(f"{len(found.labels)} labels were given for the {found.num_classes} classes of {found.name}.")
+        raise ModelError(f"{found.name} has {found.num_classes} classes, but {len(found.labels)} labels were given.")
     return found if device is None else found.to(device)
 
 
-def _in_hand(network: nn.Module, weights: str | Path | None) -> Model:
-    if weights in (None, "random"):
-        raise ModelError("A network that is handed over keeps its weights: load it by name for random ones.")
-    if weights != "default":
-        fill(network, unwrapped(read(weights), network), str(weights))
-    said = "as given" if weights == "default" else Path(weights).name
+def _in_hand(
+    model: nn.Module | Model, weights: str | Path | None, num_classes: int | None, preprocessing: Preprocessing | None
+) -> Model:
+    if weights in (None, "random") or num_classes is not None:
+        raise ModelError("A network in hand keeps its classes and weights: load it by name for others.")
+    found = model if isinstance(model, Model) else _described(model)
+    if preprocessing is not None:
+        found = replace(found, preprocessing=preprocessing)
+    if weights == "default":
+        return found
+    fill(found.network, unwrapped(read(weights), found.network), str(weights))
+    return replace(found, weights=_said(weights))
+
+
+def _described(network: nn.Module) -> Model:
     config = getattr(network, "pretrained_cfg", None)
     if not isinstance(config, dict):
-        return Model(network, None, None, type(network).__name__, said)
-    num_classes = int(getattr(network, "num_classes", 0))  # timm's networks carry both
-    labels = from_timm.labels(num_classes) if num_classes == config["num_classes"] else None
-    return Model(network, from_timm.preprocessing(config), labels, f"timm/{config['architecture']}", said, num_classes)
+        return Model(network, None, None, type(network).__name__, "as given")
+    name = from_timm.full_name(config["architecture"], config.get("tag"))
+    num_classes = int(getattr(network, "num_classes", 0))
+    labels = from_timm.labels(num_classes) if num_classes == config.get("num_classes") else None
+    return Model(network, from_timm.preprocessing(config), labels, f"timm/{name}", "as given", num_classes)
 
 
 def _from_checkpoint(
@@ -82,13 +87,12 @@ def _from_checkpoint(
     if not path.exists():
         raise ModelError(f"There is no checkpoint at {path}.")
     card = read_card(path)
-    if weights == "default":
-        weights = weights_file(path)
-    if card.get("preprocessing") and preprocessing is None:
+    if preprocessing is None and card.get("preprocessing"):
         preprocessing = Preprocessing.from_dict(card["preprocessing"])
+    weights = weights_file(path) if weights == "default" else weights
     model = _by_name(card["architecture"], weights, num_classes, preprocessing)
-    same = card.get("labels") and model.num_classes == len(card["labels"])
-    return replace(model, labels=tuple(card["labels"]) if same else None)
+    labels = card.get("labels") if num_classes in (None, card.get("num_classes")) else None
+    return replace(model, labels=tuple(labels) if labels else None)
 
 
 def _by_name(
@@ -100,13 +104,13 @@ def _by_name(
     if weights in (None, "random"):
         network, said = architecture.build(own, channels), "random"
     elif weights != "default":
-        network, own, said = _filled(architecture, read(weights), Path(weights).name, num_classes, channels)
+        network, own, said = _filled(architecture, read(weights), _said(weights), num_classes, channels)
     else:
         network, said = _published(architecture), str(architecture.weights)
         if (own, channels) != (architecture.num_classes, 3):
             network, own, said = _filled(architecture, network.state_dict(), said, num_classes, channels)
     labels = architecture.labels() if own == architecture.num_classes else None
-    return Model(network.eval(), architecture.preprocessing(), labels, name, said, own)
+    return Model(network.eval(), preprocessing or architecture.preprocessing(), labels, name, said, own)
 
 
 def _published(architecture: Architecture) -> nn.Module:
@@ -150,6 +154,10 @@ def _reachable(url: str) -> bool:
     except OSError:
         return bool(getproxies())  # behind a proxy, names are often the proxy's to look up
     return True
+
+
+def _said(file: str | Path) -> str:
+    return "/".join(Path(file).parts[-2:])  # checkpoints are told apart by their folders
 
 
 def _is_path(model: str | Path) -> bool:

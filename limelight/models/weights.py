@@ -52,7 +52,7 @@ def read(path: str | Path) -> State:
 def unwrapped(state: State, network: nn.Module) -> State:
     """``state`` without the prefixes that wrappers put before all of its names, unless ``network`` has them too."""
     own = network.state_dict().keys()
-    while not own & state.keys():
+    while state and not own & state.keys():
         prefix = next((each for each in PREFIXES if all(name.startswith(each) for name in state)), None)
         if prefix is None:
             break
@@ -69,13 +69,12 @@ def classes(state: State, network: nn.Module, num_classes: int) -> int:
 
 def with_own_head(state: State, network: nn.Module, held: int, wanted: int) -> State:
     """``state`` with the network's own tensors where they have ``wanted`` classes and the state's have ``held``."""
-    own = network.state_dict()
-    heads = [
-        name
-        for name in own.keys() & state.keys()
-        if own[name].shape[:1] == (wanted,) and state[name].shape[:1] == (held,)
-    ]
-    return {**state, **{name: own[name] for name in heads}}
+    heads = {
+        name: own
+        for name, own in network.state_dict().items()
+        if own.shape[:1] == (wanted,) and (state[name].shape[:1] if name in state else (0,)) == (held,)
+    }
+    return {**state, **heads}
 
 
 def fill(network: nn.Module, state: State, source: str) -> None:
@@ -109,7 +108,7 @@ def _why_unreadable(error: Exception) -> str:
         culprit = re.search(r"GLOBAL ([\w.]+)", said)
         named = f" ({culprit[1]})" if culprit else ""
         return f"holds more than weights{named}, which would have to run to be read: refused; save the state_dict alone"
-    return f"can't be read as weights, it may be damaged or cut short ({said.splitlines()[0] if said else 'empty'})"
+    return "can't be read as weights: it is damaged, cut short or something else"
 
 
 def _some(names: list[Any], most: int = 3) -> str:
