@@ -1,4 +1,4 @@
-"""Maps made visible: overlays, figures, contact sheets. It knows pictures and numbers, nothing of networks.
+"""Maps made visible: overlays and figures. It knows pictures and numbers, nothing of networks.
 
 An overlay must answer two questions at once: what is in the photograph, and which part of it mattered. So a pixel
 without evidence is the photograph's own, untouched; as evidence grows the pixel loses its colour to the map's and keeps
@@ -7,27 +7,21 @@ only its brightness, which carries the texture. A red cup can then never be mist
 
 from __future__ import annotations
 
-import bisect
-import contextlib
-import functools
 import math
 import textwrap
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from PIL.Image import Resampling
 
 from limelight import colormaps, errors
+from limelight.lettering import INK, PAPER, paragraph, stack
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Box = tuple[float, float, float, float]
-Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Scale(NamedTuple):
@@ -45,13 +39,10 @@ CONTOURS = (0.5, 0.8)
 FULL_WEIGHT = 0.5  # strength from which a pixel is coloured in full; below it the colour fades out smoothly
 NARROWEST = 240  # pixels; a title or legend on a smaller photo would be a row of ellipses
 
-PAPER, INK = (255, 255, 255), (28, 28, 34)
-DARK_PAPER, DARK_INK = (22, 22, 26), (236, 236, 240)
 MIDDLE_GREY = (160, 160, 160)
 VEIL = (88, 88, 92)  # neither black nor white, either of which would not show on some photograph
 
 # Pillow's own font knows little more than ASCII. These know more; each comes with some desktop system or other.
-WIDER_FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc")
 
 
 def overlay(
@@ -131,47 +122,6 @@ def heat_image(heat: np.ndarray, colormap: str = colormaps.DEFAULT) -> Image.Ima
         InputError: the heat is no such map, or there is no such colour map.
     """
     return Image.fromarray(colormaps.colormap(colormap)[_index(_in_range(heat, EVIDENCE), EVIDENCE)])
-
-
-def contact_sheet(
-    tiles: Sequence[tuple[Image.Image, str]],
-    *,
-    columns: int | None = None,
-    tile: int = 320,
-    title: str | None = None,
-    dark: bool = False,
-) -> Image.Image:
-    """Captioned pictures in a tidy grid, each scaled to fit its square cell with its aspect kept.
-
-    A row is only as high as its highest picture, and pictures stand on their captions.
-
-    Args:
-        tiles: pictures with their captions; a caption is shortened to two lines, and may be empty.
-        columns: how many to a row; None chooses a grid near a square with few cells left empty.
-        tile: the longer side of a cell's picture, in pixels.
-        title: a heading for the sheet.
-        dark: light text on a dark page, instead of dark on white.
-
-    Returns:
-        RGB.
-
-    Raises:
-        InputError: there are no tiles, or the grid makes no sense.
-    """
-    if not tiles:
-        raise errors.InputError("A contact sheet needs at least one picture.")
-    if tile < 16 or (columns is not None and columns < 1):
-        raise errors.InputError(f"No grid of {columns} columns of {tile} pixels: use 1 or more of 16 or more.")
-    columns = min(columns or _columns(len(tiles)), len(tiles))
-    paper, ink = (DARK_PAPER, DARK_INK) if dark else (PAPER, INK)
-    size, gap = max(12, tile // 21), max(6, tile // 16)
-    width = gap + columns * (tile + gap)
-    strips = [Image.new("RGB", (width, gap), paper)]
-    if title:
-        strips += [_paragraph(title, width, round(size * 1.5), paper, ink), strips[0]]
-    for start in range(0, len(tiles), columns):
-        strips.append(_row(tiles[start : start + columns], width, tile, gap, size, paper, ink))
-    return _stack(strips, paper)
 
 
 def figure(
@@ -259,10 +209,10 @@ def _explain(
     width = max(photo.width, NARROWEST)
     strips = [picture]
     if title:
-        strips.insert(0, _paragraph(title, width, size, PAPER, INK))
+        strips.insert(0, paragraph(title, width, size, PAPER, INK))
     if legend:
         strips.append(_key(width, size, scale, colormap, alpha))
-    return _stack(strips)
+    return stack(strips)
 
 
 def _in_range(heat: np.ndarray, scale: Scale) -> np.ndarray:
@@ -333,45 +283,6 @@ def _extent(picture: Image.Image) -> float:
     return math.sqrt(picture.width * picture.height)
 
 
-def _row(
-    tiles: Sequence[tuple[Image.Image, str]], width: int, tile: int, gap: int, size: int, paper: Colour, ink: Colour
-) -> Image.Image:
-    """One row of a contact sheet, with the gap below it."""
-    pictures = [_fit(picture.convert("RGB"), tile) for picture, _ in tiles]
-    captions = [_paragraph(caption, tile, size, paper, ink) for _, caption in tiles]
-    floor = max(picture.height for picture in pictures)
-    row = Image.new("RGB", (width, floor + max(caption.height for caption in captions) + gap), paper)
-    for column, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left = gap + column * (tile + gap)
-        row.paste(picture, (left + (tile - picture.width) // 2, floor - picture.height))
-        row.paste(caption, (left, floor))
-    return row
-
-
-def _fit(picture: Image.Image, side: int) -> Image.Image:
-    """The picture with its longer side this long."""
-    scale = side / max(picture.size)
-    return picture.resize(
-        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Resampling.LANCZOS
-    )
-
-
-def _columns(count: int) -> int:
-    """Columns of a nearly square grid; one more than the square root if that leaves fewer cells empty."""
-    square = math.ceil(math.sqrt(count))
-    return min((square, square + 1), key=lambda columns: -count % columns)
-
-
-def _stack(strips: Sequence[Image.Image], paper: Colour = PAPER) -> Image.Image:
-    """Pictures below one another, centred."""
-    page = Image.new("RGB", (max(strip.width for strip in strips), sum(strip.height for strip in strips)), paper)
-    top = 0
-    for strip in strips:
-        page.paste(strip, ((page.width - strip.width) // 2, top))
-        top += strip.height
-    return page
-
-
 def _key(width: int, size: int, scale: Scale, colormap: str, alpha: float) -> Image.Image:
     """A strip with a colour bar, painted as the photo was but on grey, and labels spread evenly below it."""
     strip = Image.new("RGB", (width, round(size * 3)), PAPER)
@@ -388,74 +299,3 @@ def _key(width: int, size: int, scale: Scale, colormap: str, alpha: float) -> Im
 def _bar(width: int, height: int, scale: Scale, colormap: str, alpha: float) -> Image.Image:
     ramp = np.tile(np.linspace(scale.lowest, 1, width), (height, 1))
     return _paint(Image.new("RGB", (width, height), MIDDLE_GREY), ramp, scale, colormap, alpha)
-
-
-def _paragraph(text: str, width: int, size: int, paper: Colour, ink: Colour) -> Image.Image:
-    """At most two centred lines of text on a strip just high enough for them; an empty text takes no height."""
-    text, font = _legible(" ".join(text.split()), size)
-    lines = _wrap(text, font, width - size)
-    strip = Image.new("RGB", (width, round(size * (1.3 * len(lines) + 0.9)) if lines else 0), paper)
-    draw = ImageDraw.Draw(strip)
-    for number, line in enumerate(lines):
-        draw.text((width / 2, size * (1.3 * number + 1.4)), line, fill=ink, font=font, anchor="ms")
-    return strip
-
-
-def _wrap(text: str, font: Font, width: float, most: int = 2) -> list[str]:
-    """At most so many lines no wider than the width; what does not fit ends in an ellipsis."""
-    words, lines = text.split(), []
-    while words:
-        count = 1
-        while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width:
-            count += 1
-        if len(lines) == most - 1:
-            count = len(words)
-        lines.append(_shortened(" ".join(words[:count]), font, width))
-        words = words[count:]
-    return lines
-
-
-def _shortened(text: str, font: Font, width: float) -> str:
-    if font.getlength(text) <= width:
-        return text
-    keep = bisect.bisect(range(len(text)), width, key=lambda kept: font.getlength(text[:kept] + "…")) - 1
-    return text[: max(keep, 0)].rstrip() + "…"
-
-
-def _legible(text: str, size: int) -> tuple[str, Font]:
-    """The text without characters that no font here has, and the font that has the most of them."""
-    if text.isascii() and text.isprintable():
-        return text, ImageFont.load_default(size)
-    fonts = _fonts(size)
-    known = [[_has(font, character) for character in text] for font in fonts]
-    best = max(range(len(fonts)), key=lambda place: sum(known[place]))
-    letters = zip(text, known[best], strict=True)
-    return "".join(letter if has else _plain(letter) for letter, has in letters), fonts[best]
-
-
-@functools.cache
-def _fonts(size: int) -> list[Font]:
-    fonts: list[Font] = [ImageFont.load_default(size)]
-    for name in WIDER_FONTS:
-        with contextlib.suppress(OSError):
-            fonts.append(ImageFont.truetype(name, size))
-    return fonts
-
-
-def _has(font: Font, character: str) -> bool:
-    missing = chr(0x10FFFE)  # not a character, so every font draws its box for it
-    return character == " " or _glyph(font, character) != _glyph(font, missing)
-
-
-@functools.lru_cache(maxsize=1024)
-def _glyph(font: Font, character: str) -> bytes:
-    left, top, right, bottom = font.getbbox(character)
-    canvas = Image.new("L", (round(right - left), round(bottom - top)))
-    ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=font)
-    return canvas.tobytes()
-
-
-def _plain(character: str) -> str:
-    """The letter without its accent, or a question mark."""
-    letter = unicodedata.normalize("NFD", character)[0]
-    return letter if letter.isascii() and letter.isalpha() else "?"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limelight import render
+from limelight import lettering, render, sheet
 from limelight.errors import InputError, MissingExtra
 
 HEIGHT, WIDTH = 90, 120
@@ -181,10 +181,10 @@ def test_the_legend_of_a_signed_map_runs_from_one_side_to_the_other(photo, blob)
 @pytest.fixture(params=["the fonts of this machine", "Pillow's font alone"])
 def fonts(request, monkeypatch):
     if request.param == "Pillow's font alone":
-        monkeypatch.setattr(render, "WIDER_FONTS", ())
-    render._fonts.cache_clear()
+        monkeypatch.setattr(lettering, "WIDER_FONTS", ())
+    lettering._fonts.cache_clear()
     yield request.param
-    render._fonts.cache_clear()
+    lettering._fonts.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_any_label_can_be_written(photo, blob, title, fonts):
 
 @pytest.mark.parametrize("fonts", ["Pillow's font alone"], indirect=True)
 def test_letters_without_a_font_lose_their_accent_or_become_a_question_mark(fonts):
-    assert render._legible("São 猫 ½", 14)[0] == "Sao ? ?"
+    assert lettering._legible("São 猫 ½", 14)[0] == "Sao ? ?"
 
 
 # what is refused
@@ -253,13 +253,13 @@ def test_the_bare_map_has_the_ends_of_the_colour_map():
 def test_a_sheet_keeps_every_aspect_in_equal_columns():
     """Solid pictures can be measured on the page: each fits its cell, is centred and stands on its row's floor."""
     shapes = {"red": (200, 100), "lime": (100, 200), "blue": (50, 50)}
-    sheet = pixels(
-        render.contact_sheet([(Image.new("RGB", shape, colour), "") for colour, shape in shapes.items()], tile=80)
+    page = pixels(
+        sheet.contact_sheet([(Image.new("RGB", shape, colour), "") for colour, shape in shapes.items()], tile=80)
     )
     gap = 6
-    assert sheet.shape == (80 + 2 * gap, 3 * 80 + 4 * gap, 3)
+    assert page.shape == (80 + 2 * gap, 3 * 80 + 4 * gap, 3)
     for column, (channel, size) in enumerate([(0, (80, 40)), (1, (40, 80)), (2, (80, 80))]):
-        is_it = (sheet[..., channel] == 255) & (np.delete(sheet, channel, axis=2) == 0).all(axis=2)
+        is_it = (page[..., channel] == 255) & (np.delete(page, channel, axis=2) == 0).all(axis=2)
         rows, columns = np.nonzero(is_it)
         assert (np.ptp(columns) + 1, np.ptp(rows) + 1) == size
         assert rows.max() == gap + 80 - 1
@@ -270,32 +270,32 @@ def test_a_sheet_keeps_every_aspect_in_equal_columns():
     ("count", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (5, 3), (6, 3), (8, 4), (9, 3), (10, 5)]
 )
 def test_a_sheet_chooses_a_grid_with_few_holes(count, columns):
-    sheet = render.contact_sheet([(Image.new("RGB", (10, 10)), "")] * count, tile=32)
-    assert sheet.size == (6 + columns * 38, 6 + -(-count // columns) * 38)
+    page = sheet.contact_sheet([(Image.new("RGB", (10, 10)), "")] * count, tile=32)
+    assert page.size == (6 + columns * 38, 6 + -(-count // columns) * 38)
 
 
 def test_captions_and_heading_add_room_below_and_above():
     tiles = [(Image.new("RGB", (10, 10)), "")] * 2
-    bare, headed = render.contact_sheet(tiles), render.contact_sheet(tiles, title="Why")
-    captioned = render.contact_sheet([(picture, "a caption") for picture, _ in tiles])
+    bare, headed = sheet.contact_sheet(tiles), sheet.contact_sheet(tiles, title="Why")
+    captioned = sheet.contact_sheet([(picture, "a caption") for picture, _ in tiles])
     assert bare.width == headed.width == captioned.width
     assert bare.height < min(headed.height, captioned.height)
 
 
 def test_a_dark_sheet_is_light_on_dark():
-    sheet = pixels(render.contact_sheet([(Image.new("RGB", (10, 10)), "caption")], dark=True))
-    assert np.median(sheet[-30:]) < 40 and sheet.max() > 200
+    page = pixels(sheet.contact_sheet([(Image.new("RGB", (10, 10)), "caption")], dark=True))
+    assert np.median(page[-30:]) < 40 and page.max() > 200
 
 
 @pytest.mark.parametrize("wrong", [{"columns": 0}, {"tile": 3}])
 def test_a_senseless_grid_is_refused(wrong):
     with pytest.raises(InputError, match="No grid"):
-        render.contact_sheet([(Image.new("RGB", (10, 10)), "")], **wrong)
+        sheet.contact_sheet([(Image.new("RGB", (10, 10)), "")], **wrong)
 
 
 def test_an_empty_sheet_is_refused():
     with pytest.raises(InputError, match="at least one"):
-        render.contact_sheet([])
+        sheet.contact_sheet([])
 
 
 def test_a_figure_shows_photo_and_maps_without_pyplot(photo, blob):
