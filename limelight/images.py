@@ -26,7 +26,7 @@ from limelight.errors import InputError
 Colour = tuple[int, int, int]
 
 MAX_PIXELS = 178_956_970  # half a gigabyte of RGB
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF")  # JPEG 2000 decodes cut-off files in silence
 SUFFIXES = frozenset(end for end, name in Image.registered_extensions().items() if name in (*FORMATS, "MPO"))
 
 _T = Image.Transpose

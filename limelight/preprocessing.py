@@ -96,7 +96,7 @@ class Preprocessing:
 
         ``pixels`` is (3, height, width) uint8 RGB on the CPU. Gives the input, (channels, *size) float32, normalised,
         and the view it has of the picture. ``fit``: "crop" as in the network's evaluation, which loses the margins;
-        "whole" squeezes the whole picture; "pad" keeps the whole picture and its proportions, on its mean colour.
+        "whole" squeezes the whole picture; "pad" keeps the whole picture and its proportions, on the mean colour.
 
         Raises ``InputError`` for anything but such pixels, or an unknown ``fit``.
         """
@@ -150,9 +150,9 @@ class Preprocessing:
             return self.size
         if fit == "pad":
             return _scaled(height, width, max(height / self.size[0], width / self.size[1]))
-        target = math.floor(self.size[0] / self.crop), math.floor(self.size[1] / self.crop)
+        target = tuple(max(math.floor(side / self.crop), 1) for side in self.size)
         if self.crop_mode == "squash":
-            return target
+            return target[0], target[1]
         ratios = height / target[0], width / target[1]
         if self.crop_mode == "border":
             return _scaled(height, width, max(ratios))

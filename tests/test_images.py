@@ -63,7 +63,9 @@ def tiff(width: int, height: int, bits: int, data: bytes, *, white_is_zero: bool
     """An uncompressed greyscale TIFF of a kind that Pillow reads and does not write."""
     tags = {256: width, 257: height, 258: bits, 259: 1, 262: int(not white_is_zero), 277: 1, 278: height}
     tags = dict(sorted((tags | {273: 8 + 2 + 9 * 12 + 4, 279: len(data)}).items()))
-    entries = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags.items())
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value) for tag, value in tags.items()
+    )
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
 
 
@@ -80,10 +82,10 @@ def test_an_ordinary_picture_is_itself(tmp_path):
     assert photo.pil().mode == "RGB" and photo.pil().tobytes() == picture().tobytes()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "AVIF"])
 def test_every_format_promised_is_read(tmp_path, kind):
     """The bytes decide, not the suffix; and no codec is off by more than its own loss."""
-    if kind not in Image.SAVE and Image.init() is not None and kind not in Image.SAVE:
+    if kind not in Image.SAVE:
         pytest.skip(f"this Pillow can't write {kind}")
     got = shown(stored(tmp_path, encode(picture(), kind), "misnamed.txt"))
     assert np.abs(got.astype(int) - np.asarray(picture())).mean() < 12
@@ -137,11 +139,11 @@ def test_exif_orientation(tmp_path, orientation, kind):
     assert (rows[0] > rows[1]).item() is top and (columns[0] > columns[1]).item() is left
 
 
-def test_broken_exif_costs_nothing_but_the_turn(tmp_path):
+@pytest.mark.parametrize("exif", [b"nonsense", b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03"])
+def test_broken_exif_costs_nothing_but_the_turn(tmp_path, exif):
     """Whole pixels are not refused for a broken note in the margin."""
-    data = encode(picture(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03")
     with warnings.catch_warnings(action="ignore"):
-        assert read(stored(tmp_path, data)).size == (WIDTH, HEIGHT)
+        assert np.array_equal(shown(stored(tmp_path, encode(picture(), "PNG", exif=exif))), picture())
 
 
 # --- more than 8 bits -----------------------------------------------------------------------------------------------
@@ -197,7 +199,10 @@ def test_tiffs_that_pillow_leaves_unscaled_or_negative(tmp_path):
     photo = read(stored(tmp_path, tiff(2, 2, 12, packed)))
     assert photo.notes == ("12 bits scaled to 8",) and photo.pixels[0].tolist() == [[0, 255], [128, 255]]
     negative = np.array([[0, 65535], [257, 0]], "<u2").tobytes()
-    assert read(stored(tmp_path, tiff(2, 2, 16, negative, white_is_zero=True))).pixels[0].tolist() == [[255, 0], [254, 255]]
+    assert read(stored(tmp_path, tiff(2, 2, 16, negative, white_is_zero=True))).pixels[0].tolist() == [
+        [255, 0],
+        [254, 255],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +225,7 @@ def test_floats_are_scaled_and_said_so(tmp_path, values, expected, note):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_floats_that_are_no_numbers_are_refused(tmp_path, bad):
     path = stored(tmp_path, encode(Image.fromarray(np.array([[0, 1], [bad, 0]], np.float32)), "TIFF"))
-    with pytest.raises(InputError, match="picture.png holds NaN or infinite values"):
+    with pytest.raises(InputError, match=r"picture.png holds NaN or infinite values"):
         read(path)
 
 
@@ -353,6 +358,7 @@ def test_memory_that_is_no_picture(source, reason):
         ("dot.png", encode(Image.new("RGB", (1, 1)), "PNG"), "dot.png is 1x1 pixels: nothing to look at"),
         ("line.png", encode(Image.new("RGB", (50, 1)), "PNG"), "line.png is 50x1 pixels: nothing to look at"),
         ("bomb.png", png(30000, 30000, 8, 2, b""), "bomb.png is 30000x30000 pixels, more than 178,956,970"),
+        ("tiles.jp2", b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99), "is not a picture in a known format"),
         ("script.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture in a known format"),
     ],
 )
@@ -380,7 +386,7 @@ def test_paths_that_are_refused(tmp_path, monkeypatch):
     locked = stored(tmp_path, encode(picture(), "PNG"))
     locked.chmod(0)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read anything
-    with pytest.raises(InputError, match="picture.png may not be read: check its permissions"):
+    with pytest.raises(InputError, match=r"picture.png may not be read: check its permissions"):
         read(locked)
 
 
@@ -422,6 +428,7 @@ def _whole() -> dict[str, bytes]:
         "tiff": encode(picture(), "TIFF", exif=exif),
         "lzw": encode(picture(), "TIFF", compression="tiff_lzw", **again),
         "float": encode(Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)), "TIFF"),
+        "avif": encode(picture(), "AVIF") if "AVIF" in Image.SAVE else encode(picture(), "PNG"),
         "bmp": encode(picture(), "BMP"),
         "ppm": encode(picture(), "PPM"),
     }
@@ -444,7 +451,9 @@ def test_hurt_bytes_give_a_picture_or_an_input_error(spot, kind, data):
     """Whatever Pillow raises on broken bytes, nothing but InputError gets out, and what gets out has a size."""
     whole = bytearray(WHOLE[kind])
     header = st.integers(0, min(len(whole), 120) - 1)  # most of what can go wrong is near the start
-    places = data.draw(st.lists(st.tuples(st.one_of(header, st.integers(0, len(whole) - 1)), st.integers(0, 255)), max_size=6))
+    places = data.draw(
+        st.lists(st.tuples(st.one_of(header, st.integers(0, len(whole) - 1)), st.integers(0, 255)), max_size=6)
+    )
     for place, value in places:
         whole[place] = value
     spot.write_bytes(whole[: data.draw(st.one_of(st.just(len(whole)), st.integers(0, len(whole))))])
@@ -456,6 +465,7 @@ def test_hurt_bytes_give_a_picture_or_an_input_error(spot, kind, data):
         assert photo.pixels.shape == (3, *reversed(photo.size)) and photo.pixels.dtype == torch.uint8
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("filling", [False, True])
 @pytest.mark.parametrize("kind", WHOLE)
 @settings(hurting, max_examples=25)

@@ -14,6 +14,7 @@ from limelight.models.model import Model
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 FORMAT = 1
+KINDS = {"architecture": str, "preprocessing": dict | None, "labels": list | None}  # of what loading needs
 
 
 def save(model: Model, folder: str | Path, **card: Any) -> Path:
@@ -61,8 +62,11 @@ def read_card(path: str | Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise ModelError(f"{file} is damaged: {error}.") from None
-    if not isinstance(card, dict) or not isinstance(card.get("architecture"), str) or card.get("limelight") != FORMAT:
+    if not isinstance(card, dict) or card.get("limelight") != FORMAT:
         raise ModelError(f"{file} is not a card this version of limelight reads (format {FORMAT}).")
+    wrong = [name for name, kind in KINDS.items() if not isinstance(card.get(name), kind)]
+    if wrong:
+        raise ModelError(f"{file} is damaged: {', '.join(wrong)}.")
     return card
 
 

@@ -28,10 +28,10 @@ def find(name: str) -> Architecture | None:
     """The network of this name, if there is one; without a tag, the one torchvision prefers."""
     from torchvision import models
 
-    builder, _, tag = name.partition(".")
+    builder, dot, tag = name.partition(".")
     if builder not in models.list_models(module=models):
         return None
-    wanted = tag or models.get_model_weights(builder)["DEFAULT"].name
+    wanted = tag if dot else models.get_model_weights(builder)["DEFAULT"].name
     return next((_architecture(builder, entry) for entry in _entries(builder) if entry.name == wanted), None)
 
 

@@ -35,7 +35,7 @@ class Model:
         """Move the network, in place as torch does; gives the same model back. ``ModelError`` where it can't go."""
         try:
             self.network.to(device=device, dtype=dtype)
-        except (RuntimeError, AssertionError) as error:  # torch asserts when it was built without the device
+        except (RuntimeError, AssertionError, ImportError) as error:  # which one depends on how torch was built
             raise ModelError(f"{self.name} can't be moved to {device}: {str(error).splitlines()[0]}") from error
         return self
 
