@@ -11,10 +11,10 @@ from PIL import Image
 from skimage import data
 
 import limelight as ll
-from limelight.cli import print_explained
+from limelight import printing
 from limelight.explanation import Explanation
 from limelight.overlays import Overlays
-from limelight.render import contact_sheet
+from limelight.sheet import contact_sheet
 
 OUT = Path("out/demo")
 ALONE = ["chelsea", "coffee", "rocket", "camera", "astronaut"]
@@ -41,8 +41,8 @@ def main() -> None:
     both = ll.explain(model, photos / "cat-and-coffee.png", target=ll.each("tabby", "espresso"), fit="whole")
 
     records = write([alone, both])
-    print_explained(records)
-    print(f"\noverlays, contact-sheet.png and explanations.json are in {OUT}/")
+    printing.explained(records)
+    print("beside contact-sheet.png, all of them on one page, and explanations.json")
 
 
 def write(explanations: list[Explanation]) -> list[dict]:

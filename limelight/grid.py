@@ -18,6 +18,10 @@ from limelight.cut import first_tensor, hooked, module_at
 from limelight.errors import LayerError
 
 
+HANDS_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)
+"""Modules that, in evaluation mode, give what they were given."""
+
+
 def has_grid(output: Any) -> bool:
     """Whether a layer's output is ``(batch, channels, height, width)`` with more than one cell."""
     tensor = first_tensor(output)
@@ -65,12 +69,12 @@ def walk(network: nn.Module, *inputs: Any, **options: Any) -> list[Visit]:
             tensor = first_tensor(output)
             if tensor is None:
                 return
-            unchanged = bool(last) and tensor is last[0][0] and tensor._version == last[0][1]
-            if unchanged and any(arg is tensor for arg in args):
+            unchanged = bool(last) and tensor is last[0][0] and _version(tensor) == last[0][1]
+            if isinstance(module, HANDS_ON) or (unchanged and any(arg is tensor for arg in args)):
                 return
             if unchanged:
                 visits.pop()
-            last[:] = [(tensor, tensor._version)]
+            last[:] = [(tensor, _version(tensor))]
             visits.append(Visit(name, type(module).__name__, counts[name], tuple(tensor.shape), has_grid(tensor)))
 
         return hook
@@ -79,6 +83,10 @@ def walk(network: nn.Module, *inputs: Any, **options: Any) -> list[Visit]:
     with borrowed(network), hooked((module, listen(name)) for name, module in network.named_modules() if name):
         network(*inputs, **options)
     return visits
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # a caller's inference tensor counts no versions
 
 
 _defaults: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], str]] = WeakKeyDictionary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limelight import colormaps
 from limelight.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,15 +34,34 @@ class Overlays:
         """Make the folder, and find out now, not after an hour, whether it can be written.
 
         Raises:
-            InputError: it can't.
+            InputError: it can't, or the colour map does not exist.
         """
+        if colormap := self.look.get("colormap"):
+            colormaps.colormap(colormap)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot write to {self.folder}: {error.strerror}; choose another folder") from error
+            reason = "it is a file" if self.folder.is_file() else error.strerror or error
+            raise InputError(f"cannot write to {self.folder}: {reason}; choose another folder") from error
         probe = self.folder / f".limelight-{os.getpid()}"
         self.put(probe, b"")
         probe.unlink()
+
+    def others(self, paths: Sequence[Path], sources: Sequence[str | Path]) -> list[Path]:
+        """The paths that don't lie in this folder, if it lies within a folder that was searched.
+
+        Else the overlays of one run would be the photographs of the next.
+
+        Raises:
+            InputError: there are none.
+        """
+        folder = self.folder.resolve()
+        if not any(Path(source).resolve() in folder.parents for source in sources):
+            return list(paths)
+        others = [path for path in paths if folder not in path.resolve().parents]
+        if not others:
+            raise InputError(f"there are no pictures but those in {self.folder}, where overlays go")
+        return others
 
     def write(self, explanation: Explanation, record: dict[str, Any], stem: str) -> None:
         """Draw each target of a one-image explanation, and enter the files' paths into its record.
@@ -48,10 +69,8 @@ class Overlays:
         Raises:
             InputError: a file can't be written; what was written before stays.
         """
-        slugs = [slug(target["label"]) for target in record["targets"]]
-        for j, target in enumerate(record["targets"]):
-            again = f"-{target['index']}" if slugs.count(slugs[j]) > 1 else ""  # ImageNet has two classes "crane"
-            path = self.folder / f"{stem}_{slugs[j]}{again}.png"
+        for j, (target, name) in enumerate(zip(record["targets"], _names(record["targets"]), strict=True)):
+            path = self.folder / f"{stem}_{name}.png"
             buffer = io.BytesIO()
             explanation.overlay(target=j, **self.look).save(buffer, "PNG")
             self.put(path, buffer.getvalue())
@@ -68,8 +87,10 @@ class Overlays:
             aside.write_bytes(content)
             os.replace(aside, path)
         except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise InputError(f"cannot write {path}: {error.strerror}") from error
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        finally:  # also when the user interrupts
+            with contextlib.suppress(OSError):
+                aside.unlink()
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:
@@ -80,6 +101,16 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
         spellings = (path.stem, path.name, "_".join(path.parts[-2:]), *numbered)
         taken[next(spelling for spelling in spellings if spelling not in taken)] = None
     return list(taken)
+
+
+def _names(targets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A part of a file name for each target of one picture, no two alike."""
+    names: list[str] = []
+    for target in targets:
+        name = slug(target["label"])
+        spellings = (name, f"{name}-{target['index']}", *(f"{name}-{number}" for number in range(2, len(targets) + 2)))
+        names.append(next(spelling for spelling in spellings if spelling not in names))
+    return names
 
 
 def slug(label: str | None) -> str:

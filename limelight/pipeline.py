@@ -25,7 +25,8 @@ def explain_files(
         paths: the files.
         overlays: where to write pictures; None for none.
         batch_size: how many are read and run at once.
-        **how: ``target``, ``method``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`.
+        **how: ``target``, ``method``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`; the target is
+            one that any picture can be asked, not a list with one for each.
 
     Raises:
         LimelightError: something is wrong that is not one picture's fault.
@@ -33,18 +34,25 @@ def explain_files(
     stems = unique_stems(paths)
     for start in range(0, len(paths), batch_size):
         batch = slice(start, start + batch_size)
-        photos = [_read_or_error(path) for path in paths[batch]]
-        good = [photo for photo in photos if isinstance(photo, Photo)]
-        explanations = iter(explain(model, good, batch_size=batch_size, progress=False, **how) if good else ())
-        for path, stem, photo in zip(paths[batch], stems[batch], photos, strict=True):
-            if isinstance(photo, InputError):
-                yield {"path": str(path), "size": None, "predictions": [], "targets": [], "notes": [], "error": str(photo)}
-                continue
-            explanation = next(explanations)
-            (record,) = explanation.records()
-            if overlays:
-                overlays.write(explanation, record, stem)
-            yield record
+        yield from _explain_batch(model, paths[batch], stems[batch], overlays, how)
+
+
+def _explain_batch(
+    model: Model, paths: Sequence[Path], stems: Sequence[str], overlays: Overlays | None, how: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The records of one batch, whose photographs are forgotten with it."""
+    photos = [_read_or_error(path) for path in paths]
+    good = [photo for photo in photos if isinstance(photo, Photo)]
+    explanations = iter(explain(model, good, batch_size=len(good), progress=False, **how) if good else ())
+    for path, stem, photo in zip(paths, stems, photos, strict=True):
+        if isinstance(photo, InputError):
+            yield {"path": str(path), "size": None, "predictions": [], "targets": [], "notes": [], "error": str(photo)}
+            continue
+        explanation = next(explanations)
+        (record,) = explanation.records()
+        if overlays:
+            overlays.write(explanation, record, stem)
+        yield record
 
 
 def _read_or_error(path: Path) -> Photo | InputError:

@@ -90,6 +90,8 @@ def _from_checkpoint(
     if preprocessing is None and card.get("preprocessing"):
         preprocessing = Preprocessing.from_dict(card["preprocessing"])
     weights = weights_file(path) if weights == "default" else weights
+    if weights in (None, "random") and num_classes is None:  # as many classes as the checkpoint's, on other weights
+        num_classes = card.get("num_classes")
     model = _by_name(card["architecture"], weights, num_classes, preprocessing)
     labels = card.get("labels") if num_classes in (None, card.get("num_classes")) else None
     return replace(model, labels=tuple(labels) if labels else None)

@@ -1,0 +1,1 @@
+"""What an explanation costs, beside a plain forward pass and the peers."""

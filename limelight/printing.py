@@ -1,0 +1,94 @@
+"""What the command line prints: tables of one line a row, and JSON documents."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+UNBOUNDED = 10_000  # columns; rich must be told some number
+
+
+def document(content: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(content, indent=2))
+
+
+def note(text: str) -> None:
+    """One line on stderr, where it can't be mistaken for a result."""
+    click.echo(text, err=True)
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = (), whole: Collection[str] = ()
+) -> None:
+    """One line a row: at a terminal the widest cells are cut to fit, elsewhere nothing is.
+
+    Args:
+        columns: the heads.
+        rows: as many cells each.
+        numbers: columns that are set to the right and never cut.
+        whole: other columns that are never cut.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        right = column in numbers
+        grid.add_column(
+            Text(column, no_wrap=True), no_wrap=right or column in whole, justify="right" if right else "left"
+        )
+    for row in rows:
+        grid.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+    Console(width=None if sys.stdout.isatty() else UNBOUNDED, highlight=False).print(grid)
+
+
+def explained(records: Sequence[dict[str, Any]]) -> None:
+    """A table of what :meth:`limelight.explanation.Explanation.records` gives, and where the overlays are."""
+    targets = [(record, target) for record in records for target in record["targets"]]
+    if not targets:
+        return
+    # Usually the prediction is what is explained: said once, there is room for it in 80 columns.
+    asked = any(not _is_prediction(record, target) for record, target in targets)
+    columns = ["photo", "prediction", *["explained"] * asked, "prob.", "peak x, y", "overlay"]
+    rows = [_row(record, target, asked) for record, target in targets]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    table(columns, rows, numbers=("prob.", "peak x, y"))
+    for folder in dict.fromkeys(str(Path(target["overlay"]).parent) for _, target in targets if target["overlay"]):
+        click.echo(f"\nthe overlays are in {folder}/")
+
+
+def troubles(record: dict[str, Any]) -> None:
+    """On stderr: why a picture could not be used, what had to be done to it, and which maps are worth nothing."""
+    if record["error"]:
+        note(f"error: {record['error']}")
+    name = _name(record)
+    for handled in record["notes"]:
+        note(f"note: {name}: {handled}")
+    for target in record["targets"]:
+        if target["warning"]:
+            note(f"warning: {name}: {target['warning']}")
+
+
+def _row(record: dict[str, Any], target: dict[str, Any], asked: bool) -> list[str]:
+    predicted = record["predictions"][0]["label"] if record["predictions"] else ""
+    probability = "" if target["probability"] is None else f"{target['probability']:.1%}"
+    peak = "none" if target["peak"] is None else "{:.0f}, {:.0f}".format(*target["peak"])
+    overlay = Path(target["overlay"]).name if target["overlay"] else ""
+    return [_name(record), predicted, *[target["label"]] * asked, probability, peak, overlay]
+
+
+def _is_prediction(record: dict[str, Any], target: dict[str, Any]) -> bool:
+    return bool(record["predictions"]) and record["predictions"][0]["label"] == target["label"]
+
+
+def _name(record: dict[str, Any]) -> str:
+    return Path(record["path"]).name if record["path"] else "image"

@@ -1,0 +1,71 @@
+"""The benchmarks run and give what they say: ratios to a plain forward. How large they are is no test's business."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("benchmarks", reason="a source distribution has no benchmarks")
+
+from benchmarks import contenders, cost, memory, tables
+
+
+def tiny() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+
+
+@pytest.mark.filterwarnings("ignore::limelight.errors.ZeroMapWarning")
+def test_cost_is_a_ratio_for_each_contender(monkeypatch: pytest.MonkeyPatch):
+    """Every contender that is installed answers the same question, and leaves no hook behind for the next."""
+    monkeypatch.setattr(cost, "LEAST", 0)
+    network = tiny()
+    found = cost.ratios(network, torch.randn(2, 3, 16, 16), contenders.present(), rounds=1)
+    assert list(found) == [name for name in contenders.present() if name != "plain"]
+    assert "limelight" in found
+    assert all(0 < spread.low <= spread.median <= spread.high for spread in found.values())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_contenders_are_asked_about_the_default_layer_and_the_predicted_class():
+    """Otherwise the ratios would compare different work."""
+    network, images = tiny(), torch.randn(1, 3, 16, 16)
+    layer, target = contenders.question(network, images)
+    assert layer == "1"  # the last one with a grid
+    assert target == int(network(images).argmax())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's peak can be set back on Linux only")
+def test_memory_counts_what_a_call_holds_at_its_peak(monkeypatch: pytest.MonkeyPatch):
+    """A forward whose largest tensor is known adds that much, though it is freed before the call returns."""
+    width, side = 64, 256
+    network = nn.Sequential(
+        nn.Conv2d(3, width, 1), nn.MaxPool2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 3)
+    )
+    monkeypatch.setattr(memory, "build", lambda name: network)
+    monkeypatch.setitem(memory.SIZES, "known", side)
+    whole, added = memory.measure("known", "plain", batch=4)
+    largest = 4 * width * side * side * 4 // 1024  # KiB
+    assert largest * 0.95 < added < largest * 2
+    assert whole > added
+
+
+def test_table_ends_with_the_median_over_the_networks():
+    rows = {str(ratio): {"limelight": tables.Spread.of([ratio, ratio])} for ratio in (1.0, 1.1, 3.0)}
+    assert tables.markdown("batch 1", rows).splitlines()[-1] == "| **median** | **1.10** |"
+
+
+def test_spread_is_quartiles_about_the_median():
+    assert tables.Spread.of([1.0]) == (1, 1, 1)
+    assert tables.Spread.of([1.0, 2.0, 3.0, 4.0, 5.0]) == (2, 3, 4)
+
+
+def test_results_are_written_where_asked(tmp_path: Path):
+    tables.write(tmp_path / "new" / "cost.json", {"ratios": {1: {"limelight": tables.Spread.of([1.0])}}})
+    assert '"limelight": [' in (tmp_path / "new" / "cost.json").read_text()
