@@ -1,32 +1,51 @@
 """A network is borrowed for a call and given back as it was: modes, hooks, gradients and random state.
 
-Several threads may borrow one network at once, so what is shared (train/eval flags, torch.compile's stance) is
-changed by the first borrower, and put back by the last.
+Several threads may borrow one network, or parts of it, at once. So what they share (a module's train/eval flag,
+torch.compile's stance, a generator's state) is set by the first borrower and put back by the last.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 class _Loan:
-    """What the first borrower changed, and how many borrowers there are."""
+    """How many borrowers there are, and what the last of them does."""
 
-    def __init__(self, restore: ExitStack):
-        self.restore = restore
+    def __init__(self, give_back: Callable[[], object]):
+        self.give_back = give_back
         self.borrowers = 0
 
 
-_loans: WeakKeyDictionary[nn.Module, _Loan] = WeakKeyDictionary()
-_eager = _Loan(ExitStack())
+_evaluating: WeakKeyDictionary[nn.Module, _Loan] = WeakKeyDictionary()
+_shared: dict[Any, _Loan] = {}
+
+
+def _lend(loans: MutableMapping[Any, _Loan], key: Any, take: Callable[[], Callable[[], object]], stack: ExitStack) -> None:
+    """Borrow ``key`` until ``stack`` unwinds: the first borrower takes, and the last calls what taking gave."""
+    with _lock:
+        if key not in loans:
+            loans[key] = _Loan(take())
+        loan = loans[key]
+        loan.borrowers += 1
+
+    def give_back() -> None:
+        with _lock:
+            loan.borrowers -= 1
+            if not loan.borrowers:
+                del loans[key]
+                loan.give_back()
+
+    stack.callback(give_back)
 
 
 def unwrap(network: nn.Module) -> nn.Module:
@@ -51,41 +70,45 @@ def borrowed(network: nn.Module) -> Iterator[None]:
     if the body raises, every module's mode and the random state of the CPU and of the network's device are as before.
     May be nested.
     """
-    with _in_eval_mode(network), _same_random_state(network), torch.inference_mode(False), torch.no_grad():
+    with ExitStack() as stack:
+        with _lock:  # between a module's flag and its loan no other borrower may look
+            for module in _modules(network):
+                if module.training or (_evaluating and module in _evaluating):
+                    _lend(_evaluating, module, lambda module=module: _to_eval(module), stack)
+                if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
+                    _lend(_shared, "stance", _without_compiling, stack)
+        for device in {torch.device("cpu"), next((tensor.device for tensor in network.parameters()), torch.device("cpu"))}:
+            if device.type != "meta":
+                _lend(_shared, device, lambda device=device: _same_random_state(device), stack)
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
         yield
 
 
-@contextmanager
-def _in_eval_mode(network: nn.Module) -> Iterator[None]:
-    with _lock:
-        loan = _loans.get(network)
-        if loan is None:
-            loan = _loans[network] = _Loan(_to_eval(network))
-        loan.borrowers += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            loan.borrowers -= 1
-            if not loan.borrowers:
-                del _loans[network]
-                loan.restore.close()
-
-
-def _to_eval(network: nn.Module) -> ExitStack:
-    """Put every module into evaluation mode, and return what undoes it.
+def _to_eval(module: nn.Module) -> Callable[[], object]:
+    """Put one module into evaluation mode.
 
     The flag is written module by module: ``network.train()`` may be overridden, and a network is often in both modes
     (a frozen batch norm inside a network that trains).
     """
-    restore = ExitStack()
-    for module in _modules(network):
-        if module.training:
-            module.training = False
-            restore.callback(setattr, module, "training", True)
-        if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
-            restore.enter_context(_without_compiling())
-    return restore
+    module.training = False
+    return lambda: setattr(module, "training", True)
+
+
+def _without_compiling() -> Callable[[], object]:
+    """Let compiled modules run as plain ones: a compiled graph passes our hooks by."""
+    stance = torch.compiler.set_stance("force_eager")
+    stance.__enter__()
+    return lambda: stance.__exit__(None, None, None)
+
+
+def _same_random_state(device: torch.device) -> Callable[[], object]:
+    if device.type == "cpu":
+        state = torch.get_rng_state()
+        return lambda: torch.set_rng_state(state)
+    generators = torch.get_device_module(device)
+    state = generators.get_rng_state(*([device] if device.type != "mps" else []))
+    return lambda: generators.set_rng_state(state, *([device] if device.type != "mps" else []))
 
 
 def _modules(network: nn.Module) -> list[nn.Module]:
@@ -97,25 +120,3 @@ def _modules(network: nn.Module) -> list[nn.Module]:
         found.update(dict.fromkeys(fresh))
         waiting.extend(fresh)
     return waiting
-
-
-@contextmanager
-def _without_compiling() -> Iterator[None]:
-    """Let compiled modules run as plain ones: a compiled graph passes our hooks by. Called with the lock held."""
-    if not _eager.borrowers:
-        _eager.restore.enter_context(torch.compiler.set_stance("force_eager"))
-    _eager.borrowers += 1
-    try:
-        yield
-    finally:
-        _eager.borrowers -= 1
-        if not _eager.borrowers:
-            _eager.restore.close()
-
-
-@contextmanager
-def _same_random_state(network: nn.Module) -> Iterator[None]:
-    device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
-    devices = [device] if device.type not in ("cpu", "meta") else []
-    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
-        yield

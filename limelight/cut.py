@@ -10,8 +10,8 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from limelight.errors import LayerError, closest
 INPUT = "input"
 """The name of the cut before the first layer: the trunk is the identity, the activations are the image."""
 
+T = TypeVar("T")
 LayerSpec = str | nn.Module | Sequence["str | nn.Module"]
 
 
@@ -49,6 +50,8 @@ def resolve(network: nn.Module, layer: LayerSpec) -> tuple[Site, ...]:
         LayerError: nothing in the network has that name, or the module is not part of it.
     """
     if not isinstance(layer, str | nn.Module):
+        if not isinstance(layer, Sequence) or not layer:
+            raise LayerError(f"{layer!r} is no layer: give a name, a glob, a module, or a list of those")
         return tuple(site for each in layer for site in resolve(network, each))
     network = unwrap(network)
     if isinstance(layer, nn.Module):
@@ -119,26 +122,24 @@ class Cut:
             LayerError: a layer was never reached, was called less often than asked, or gives no floating tensor.
         """
         with borrowed(self.network):
-            captured = self._run(inputs, options)
-            if not _any_graph(captured.outputs):
-                # Somewhere in the head the network itself sets the gradient mode back to what it was on entry
-                # (`with torch.no_grad(): features = body(x)`): slower, same answer, with autograd on throughout.
-                with torch.enable_grad():
-                    captured = self._run(inputs, options)
-        return captured
+            return _with_a_graph(lambda: self._run(inputs, options))
 
     def _run(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Captured:
         taps = [_Tap(site) for site in self.sites]
+        given, named = own_copies((inputs, options))
         if any(site.module is None for site in self.sites):
-            inputs, options = _start_at_input(taps, inputs, options)
+            given, named = _start_at_input(taps, given, named)
         with hooked((tap.site.module, tap.keep) for tap in taps if tap.site.module is not None):
-            outputs = self.network(*inputs, **options)
+            outputs = self.network(*given, **named)
+        activations = tuple(tap.taken() for tap in taps)
+        device = activations[0].device.type
         return Captured(
-            cut=self,
+            cut=replace(self, sites=tuple(tap.happened() for tap in taps)),
             inputs=(inputs, options),
-            activations=tuple(tap.taken() for tap in taps),
+            activations=activations,
             outputs=outputs,
             calls=tuple(tap.calls for tap in taps),
+            autocast=torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None,
         )
 
     def replay(self, activations: Sequence[Tensor], *inputs: Any, **options: Any) -> Any:
@@ -148,12 +149,19 @@ class Cut:
         the inputs are then repeated as a block. Where activations require a gradient, the outputs have a graph to them.
         """
         swaps = [_Swap(site, tensor) for site, tensor in zip(self.sites, activations, strict=True)]
-        inputs, options = _repeat((inputs, options), len(activations[0]))
-        with borrowed(self.network), hooked((s.site.module, s.put) for s in swaps if s.site.module is not None):
+        wanted = any(tensor.requires_grad for tensor in activations)
+
+        def run() -> Any:
+            given, named = own_copies(_repeat((inputs, options), len(activations[0])))
             for swap in swaps:
+                swap.calls = 0
                 if swap.site.module is None:
-                    inputs, options = swap.into((inputs, options))
-            return self.network(*inputs, **options)
+                    given, named = swap.into((given, named))
+            with hooked((s.site.module, s.put) for s in swaps if s.site.module is not None):
+                return self.network(*given, **named)
+
+        with borrowed(self.network):
+            return _with_a_graph(run) if wanted else run()
 
 
 @dataclass(frozen=True)
@@ -161,11 +169,13 @@ class Captured:
     """One forward pass, cut.
 
     Attributes:
-        cut: the network and where it was cut.
+        cut: the network and where it was cut; of a module that ran more than once, which call it was.
         inputs: what it was run on, positional and by keyword.
         activations: each layer's output, in the layer's own layout.
         outputs: what the network returned, with a graph back to ``activations`` and no further.
         calls: how often each layer ran in the pass.
+        autocast: the precision that the caller's autocast asked for, or None.
+        remembered: what was worked out from this pass and holds as long as it does.
     """
 
     cut: Cut
@@ -173,13 +183,15 @@ class Captured:
     activations: tuple[Tensor, ...]
     outputs: Any
     calls: tuple[int, ...]
+    autocast: torch.dtype | None = None
+    remembered: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def sites(self) -> tuple[Site, ...]:
         """Where the network was cut."""
         return self.cut.sites
 
-    def pull_back(self, scores: Tensor, keep: bool = False) -> tuple[Tensor, ...]:
+    def pull_back(self, scores: Tensor, keep: bool = False, again: bool = False) -> tuple[Tensor, ...]:
         """The gradient of ``scores.sum()`` with respect to each layer's activations, through the head alone.
 
         In evaluation mode an image's score depends on its own activations only, so the sum over the batch gives each
@@ -188,28 +200,51 @@ class Captured:
         Args:
             scores: any tensor computed, under ``torch.enable_grad()``, from ``outputs``.
             keep: keep the graph for another pull-back.
+            again: give the gradients a graph of their own, to be pulled back once more.
 
         Raises:
             LayerError: the scores do not depend on a layer.
         """
-        with torch.inference_mode(False):
-            gradients = (
-                torch.autograd.grad(scores, self.activations, torch.ones_like(scores), keep, allow_unused=True)
-                if scores.requires_grad
-                else [None] * len(self.sites)
-            )
-        for site, gradient in zip(self.sites, gradients, strict=True):
-            if gradient is None:
-                raise LayerError(
-                    f"the score does not depend on layer '{site}': it lies on a branch that the score does not use, or "
-                    "the network computes the score without a gradient; choose another layer"
+        if not scores.requires_grad:
+            return reached(self.sites, [None] * len(self.sites))
+        try:
+            with borrowed(self.cut.network):  # a checkpointed head runs once more, and must do so as it did before
+                gradients = torch.autograd.grad(
+                    scores, self.activations, torch.ones_like(scores), keep, again, allow_unused=True
                 )
-        return tuple(gradients)  # type: ignore[arg-type]
+        except RuntimeError as error:
+            if "use_reentrant" not in str(error):
+                raise
+            raise LayerError(
+                "the network checkpoints a part after the layer with use_reentrant=True, which can give no single "
+                "gradient: checkpoint it with use_reentrant=False, or choose a later layer"
+            ) from error
+        return reached(self.sites, gradients)
 
     def replay(self, *activations: Tensor) -> Any:
         """The outputs for altered activations, one tensor for each layer, in the layer's own layout (:meth:`Cut.replay`)."""
         inputs, options = self.inputs
-        return self.cut.replay(activations, *inputs, **options)
+        with self.precision():
+            return self.cut.replay(activations, *inputs, **options)
+
+    def precision(self) -> torch.autocast:
+        """The caller's autocast, as it was in the pass."""
+        return torch.autocast(self.activations[0].device.type, self.autocast, enabled=self.autocast is not None)
+
+
+def reached(sites: Sequence[Site], gradients: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    """The gradients, once it is clear that there is one for each site.
+
+    Raises:
+        LayerError: the scores do not depend on a layer.
+    """
+    for site, gradient in zip(sites, gradients, strict=True):
+        if gradient is None:
+            raise LayerError(
+                f"the score does not depend on layer '{site}': it lies on a branch that the score does not use, or "
+                "the network computes the score without a gradient; choose another layer"
+            )
+    return tuple(gradients)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -241,15 +276,22 @@ class _Tap:
         tensor = first_tensor(output)
         if tensor is None:
             raise LayerError(f"layer '{self.site}' gives {describe(output)}: no floating tensor to explain with")
+        if tensor.is_inference():
+            raise LayerError(f"layer '{self.site}' runs under torch.inference_mode() inside the network: choose a later one")
         self.kept = self.start(tensor)
         # A copy, because networks change what they are given in place (DenseNet's last ReLU) and a leaf must stay.
-        return _with_first_tensor(output, self.kept.clone())
+        return with_first_tensor(output, self.kept.clone())
 
     def start(self, tensor: Tensor) -> Tensor:
         """Where the graph begins: a leaf here, unless an earlier cut layer's graph already reaches this one."""
         joined = tensor.requires_grad and torch.is_grad_enabled()
         torch.set_grad_enabled(True)  # until the network returns and `borrowed` sets it back
         return tensor if joined else tensor.detach().requires_grad_()
+
+    def happened(self) -> Site:
+        """The site, with the call it was where there were several."""
+        several = self.site.call is None and self.calls > 1
+        return replace(self.site, call=self.calls) if several else self.site
 
     def taken(self) -> Tensor:
         if self.kept is not None:
@@ -280,7 +322,7 @@ class _Swap:
         """``output`` with the tensor in the place of its own, and autograd on from here if the tensor asks for it."""
         if self.tensor.requires_grad:
             torch.set_grad_enabled(True)
-        return _with_first_tensor(output, self.tensor.clone())
+        return with_first_tensor(output, self.tensor.clone())
 
 
 def _start_at_input(taps: list[_Tap], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -291,7 +333,7 @@ def _start_at_input(taps: list[_Tap], inputs: tuple[Any, ...], options: dict[str
         if tap.site.module is None:
             tap.calls = 1
             tap.kept = tap.start(tensor.clone())  # a copy also where the caller made it in inference mode
-            return _with_first_tensor((inputs, options), tap.kept.clone())
+            return with_first_tensor((inputs, options), tap.kept.clone())
 
 
 def _is_activation(leaf: Any) -> bool:
@@ -303,7 +345,8 @@ def first_tensor(output: Any) -> Tensor | None:
     return next(filter(_is_activation, pytree.tree_leaves(output)), None)
 
 
-def _with_first_tensor(output: Any, tensor: Tensor) -> Any:
+def with_first_tensor(output: Any, tensor: Tensor) -> Any:
+    """The output with ``tensor`` in the place of its first floating tensor."""
     leaves, structure = pytree.tree_flatten(output)
     place = next(i for i, leaf in enumerate(leaves) if _is_activation(leaf))
     leaves[place] = tensor
@@ -325,8 +368,24 @@ def _repeat(inputs: Any, batch: int) -> Any:
     return pytree.tree_map(repeat, inputs)
 
 
-def _any_graph(outputs: Any) -> bool:
-    return any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in pytree.tree_leaves(outputs))
+def own_copies(inputs: Any) -> Any:
+    """The inputs with tensors of their own: some networks change theirs in place, and the caller's must stay."""
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
+
+
+def _with_a_graph(run: Callable[[], T]) -> T:
+    """``run()``, whose hooks turn autograd on, and again with autograd on throughout if the network turned it off.
+
+    It does where a part of it runs under ``torch.no_grad()``, which puts back the mode it found on entry: ours, off.
+    Slower, same answer.
+    """
+    with torch.no_grad():
+        result = run()
+        kept = torch.is_grad_enabled()
+    if kept:
+        return result
+    with torch.enable_grad():
+        return run()
 
 
 def describe(value: Any) -> str:

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import Captured, Cut, LayerSpec, first_tensor, resolve
-from limelight.errors import InputError, LimelightError, ModelError, SharedLayerWarning, ZeroMapWarning
+from limelight.cut import Captured, Cut, LayerSpec, Site, first_tensor, resolve
+from limelight.errors import InputError, LimelightError, MethodError, ModelError, SharedLayerWarning, ZeroMapWarning
 from limelight.explanation import Explanation, Prediction
 from limelight.grid import default_layer
-from limelight.heatmap import FUSIONS, fuse as check_fusion
+from limelight.heatmap import FUSIONS
+from limelight.heatmap import fuse as check_fusion
 from limelight.images import Photo, read
-from limelight.methods.evidence import Evidence
+from limelight.methods.evidence import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.preprocessing import Fit, Preprocessing, View
@@ -86,15 +87,19 @@ def compare(
     batch_size: int = 16,
     progress: bool | None = None,
 ) -> dict[str, Explanation]:
-    """Several methods on the same images and targets, sharing forward passes: an explanation for each method's name.
+    """Several methods on the same images and targets, sharing forward passes: an explanation for each method's label.
 
-    The arguments, and what is raised, are those of :func:`explain`.
+    The arguments, and what is raised, are those of :func:`explain`. The label is the name, with the settings that are not
+    the defaults: "scorecam(top=64)".
     """
     chosen = [get(method) for method in methods]
+    labels = [method.label for method in chosen]
+    if again := {label for label in labels if labels.count(label) > 1}:
+        raise MethodError(f"two methods are called {', '.join(sorted(again))}: give functions names of their own")
     explanations = _explain_with(
         model, images, chosen, target, layer, fit, fusion, batch_size=batch_size, progress=progress
     )
-    return {method.name: explanation for method, explanation in zip(chosen, explanations, strict=True)}
+    return dict(zip(labels, explanations, strict=True))
 
 
 def _explain_with(
@@ -111,6 +116,8 @@ def _explain_with(
 ) -> list[Explanation]:
     """One explanation for each method."""
     network, labels, preprocessing = _parts(model)
+    if any(tensor.is_inference() for tensor in network.parameters()):
+        raise ModelError("the network was made inside torch.inference_mode(), which rules out gradients: make it outside")
     if fusion not in FUSIONS:
         check_fusion([], fusion)
     if batch_size < 1:
@@ -126,7 +133,7 @@ def _explain_with(
         stop = min(start + batch_size, len(source))
         batch = prepare(source[start:stop])
         try:
-            found = _explain_batch(network, batch.inputs, part(target, start, stop), labels, methods, layer)
+            found = _explain_batch(network, batch.inputs, part(target, start, stop), labels, methods, layer, start)
         except LimelightError:
             raise
         except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
@@ -150,18 +157,18 @@ def _explain_batch(
     labels: Labels,
     methods: Sequence[Method],
     layer: LayerSpec | None,
+    first: int,
 ) -> list[dict[str, Any]]:
-    """Everything that an explanation holds and that comes from the network: for one batch, for each method."""
+    """Everything that an explanation holds and that comes from the network: for one batch, for each method.
+
+    ``first`` is the number of the batch's first image among all of them.
+    """
     with borrowed(unwrap(network)):
-        passes = _Passes(network, inputs)
+        passes = _Passes(network, inputs, first)
         captures = [passes.cut_at(layer if layer is not None else method.layer) for method in methods]
         asked = ask(target, captures[0].outputs, labels)
         evidence = {
-            id(captured): [
-                Evidence(network, captured, one, last=len(methods) == 1 and number == len(asked))
-                for number, one in enumerate(asked, start=1)
-            ]
-            for captured in captures
+            id(captured): EvidenceForAll(network, captured, asked, last=len(methods) == 1) for captured in captures
         }
         logits = logits_of(captures[0].outputs)
         answers = {
@@ -172,30 +179,31 @@ def _explain_batch(
         }
         found = []
         for method, captured in zip(methods, captures, strict=True):
-            columns = [each.raw_maps(method) for each in evidence[id(captured)]]
-            raws = tuple(torch.stack(maps, dim=1) for maps in zip(*columns, strict=True))
+            raws = tuple(evidence[id(captured)].raw_maps(method))
             _check_finite_maps(raws, captured, method)
-            scores = torch.stack([each.scores[0].detach() for each in evidence[id(captured)]], dim=1)
             names = tuple(str(site) for site in captured.sites)
-            found.append({"raws": raws, "layers": names, "method": method.name, "scores": scores, **answers})
+            scores = evidence[id(captured)].scores
+            found.append({"raws": raws, "layers": names, "method": method.label, "scores": scores, **answers})
         return found
 
 
 class _Passes:
     """Forward passes on one batch, one for each place to cut."""
 
-    def __init__(self, network: nn.Module, inputs: Tensor):
+    def __init__(self, network: nn.Module, inputs: Tensor, first: int):
         self.network = network
         self.inputs = inputs
+        self.first = first
         self.done: dict[Any, Captured] = {}
 
     def cut_at(self, layer: LayerSpec | None) -> Captured:
         key = layer if isinstance(layer, str | None) else id(layer)
         if key not in self.done:
             place = default_layer(self.network, self.inputs) if layer is None else layer
-            captured = Cut.at(self.network, place).capture(self.inputs)
-            _check_finite_outputs(self.network, captured, self.inputs)
-            _tell_shared_layers(captured)
+            cut = Cut.at(self.network, place)
+            captured = cut.capture(self.inputs)
+            _check_finite_outputs(self.network, captured, self.inputs, self.first)
+            _tell_shared_layers(cut.sites, captured)
             self.done[key] = captured
         return self.done[key]
 
@@ -246,6 +254,9 @@ class _Prepare:
     def __call__(self, images: Tensor | Sequence[Any]) -> _Batch:
         if isinstance(images, Tensor):
             self.check_device(images)
+            if images.is_inference():  # autograd refuses them, but not their copies
+                with torch.inference_mode(False):
+                    images = images.clone()
             return _Batch(images, [], [], images.detach())
         if self.preprocessing is None:
             raise InputError(
@@ -256,7 +267,6 @@ class _Prepare:
         tensors, views = zip(*(self.preprocessing(photo.pixels, self.fit) for photo in photos), strict=True)
         like = next((tensor for tensor in self.network.parameters() if tensor.is_floating_point()), tensors[0])
         return _Batch(torch.stack(tensors).to(like.device, like.dtype), photos, list(views), None)
-
 
     def check_device(self, images: Tensor) -> None:
         first = next(self.network.parameters(), images).device
@@ -278,11 +288,11 @@ def _shown(steps: range, progress: bool | None) -> Iterator[int]:
     return iter(track(steps, "explaining", console=Console(stderr=True)))
 
 
-def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Tensor) -> None:
+def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Tensor, first: int) -> None:
     outputs = first_tensor(captured.outputs)
     if outputs is None or not (bad := outputs.isnan().flatten(1).any(dim=1)).any():
         return
-    images = bad.nonzero().flatten().tolist()
+    images = (first + bad.nonzero().flatten()).tolist()
     if broken := [name for name, tensor in network.state_dict().items() if isinstance(tensor, Tensor) and tensor.isnan().any()]:
         raise ModelError(f"the network's outputs are NaN, because its weights are: NaN in {', '.join(broken[:3])}")
     if not inputs.isfinite().all():
@@ -302,9 +312,9 @@ def _check_finite_maps(raws: Sequence[Tensor], captured: Captured, method: Metho
             )
 
 
-def _tell_shared_layers(captured: Captured) -> None:
-    for site, calls in zip(captured.sites, captured.calls, strict=True):
-        if calls > 1 and site.call is None:
+def _tell_shared_layers(asked: Sequence[Site], captured: Captured) -> None:
+    for site, taken, calls in zip(asked, captured.sites, captured.calls, strict=True):
+        if site != taken:
             warnings.warn(
                 f"layer '{site}' ran {calls} times in this pass; its last call is explained. "
                 f"Write '{site}@1' to '{site}@{calls}' to choose one",
@@ -318,12 +328,9 @@ def _target_probabilities(asked: Sequence[Asked], logits: Tensor | None, batch: 
     if logits is None:
         return torch.full((batch, len(asked)), torch.nan)
     probabilities = probabilities_of(logits.detach().float())
-    columns = []
-    for one in asked:
-        indices = torch.tensor([-1 if named.index is None else named.index for named in one.named], device=logits.device)
-        chosen = probabilities.gather(1, indices.clamp(min=0)[:, None])[:, 0]
-        columns.append(chosen.masked_fill(indices < 0, torch.nan))
-    return torch.stack(columns, dim=1)
+    named = [[-1 if name.index is None else name.index for name in one.named] for one in asked]
+    indices = torch.tensor(named, device=logits.device).T
+    return probabilities.gather(1, indices.clamp(min=0)).masked_fill(indices < 0, torch.nan)
 
 
 def _predictions(logits: Tensor | None, labels: Labels, batch: int) -> list[list[Prediction]]:

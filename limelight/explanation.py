@@ -139,19 +139,18 @@ class Explanation:
         """``(batch, targets, 2)``: x, y of each map's maximum, in pixels of the original photograph (of the input, where
         tensors were given). A pixel's centre lies at .5. NaN for a map of zeros.
         """
-        # A bilinear surface is highest at a cell's centre, so one layer's peak is exact without resizing its map.
-        size = tuple(self.raws[0].shape[-2:]) if len(self.raws) == 1 else self.input_size
-        maps = heatmap.shown(self.raws, size, how=self.fusion).float()
-        rows, columns = size
+        maps = self._at_own_grid()
+        rows, columns = maps.shape[-2:]
         y = (torch.arange(rows, device=maps.device) + 0.5) / rows * self.input_size[0]
         x = (torch.arange(columns, device=maps.device) + 0.5) / columns * self.input_size[1]
         peaks = maps.new_full((*maps.shape[:2], 2), torch.nan)
         for i, image in enumerate(maps):
-            px, py = (x, y) if not self.views else self.views[i].to_photo(x, y)
+            px, py = x, y
             if self.views:  # a letter-box's bars are not on the photograph
                 width, height = self.views[i].photo_size
-                on_photo = ((py >= 0) & (py <= height))[:, None] & ((px >= 0) & (px <= width))
-                image = image * on_photo
+                px, py = self.views[i].to_photo(x, y)
+                image = image * (_on(height, py)[:, None] & _on(width, px))
+                px, py = px.clamp(0, width), py.clamp(0, height)
             best = image.flatten(1).argmax(dim=1)
             found = torch.stack([px[best % columns], py[best // columns]], dim=1)
             peaks[i] = torch.where(image.flatten(1).amax(dim=1)[:, None] > 0, found, torch.nan)
@@ -160,11 +159,16 @@ class Explanation:
     @property
     def warnings(self) -> list[list[str | None]]:
         """``warnings[i][j]``: what is wrong with a map, or None. A map of zeros is told, with what to try."""
-        alive = torch.stack([raw.flatten(2).amax(dim=2) > 0 for raw in self.raws]).any(dim=0)
+        alive = self._at_own_grid().flatten(2).amax(dim=2) > 0
         return [
             [None if lives else self._zero_map(named) for lives, named in zip(row, names, strict=True)]
             for row, names in zip(alive.tolist(), self.targets, strict=True)
         ]
+
+    def _at_own_grid(self) -> Tensor:
+        """The shown maps, one layer's without enlarging them: a bilinear surface is highest at a cell's centre."""
+        size = self.raws[0].shape[-2:] if len(self.raws) == 1 else self.input_size
+        return heatmap.shown(self.raws, (size[0], size[1]), how=self.fusion).float()
 
     def _zero_map(self, named: Named) -> str:
         return (
@@ -298,6 +302,12 @@ def _data_uri(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _on(length: int, position: Tensor) -> Tensor:
+    """Which positions lie on a side of the photograph; the nearest, where it is so thin that none does."""
+    off = (position - length / 2).abs()
+    return off <= max(length / 2, float(off.min()))
 
 
 def _or_none(value: float) -> float | None:

@@ -7,14 +7,14 @@ Conv maps, channels first, are what is read here now. Another layout (channels l
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import first_tensor, hooked, module_at
+from limelight.cut import first_tensor, hooked, module_at, own_copies
 from limelight.errors import LayerError
 
 
@@ -44,13 +44,19 @@ def as_grid(output: Tensor, layer: object) -> Tensor:
 
 @dataclass(frozen=True)
 class Visit:
-    """One call of one module in a pass: its name, type, which call it was, and the shape it gave."""
+    """One call of one module in a pass: its name, type, which call of how many it was, and the shape it gave."""
 
     name: str
     kind: str
     call: int
+    calls: int
     shape: tuple[int, ...]
     has_grid: bool
+
+    @property
+    def address(self) -> str:
+        """What :func:`limelight.cut.resolve` finds it by: the name, with the call where there are several."""
+        return f"{self.name}@{self.call}" if self.calls > 1 else self.name
 
 
 def walk(network: nn.Module, *inputs: Any, **options: Any) -> list[Visit]:
@@ -75,14 +81,15 @@ def walk(network: nn.Module, *inputs: Any, **options: Any) -> list[Visit]:
             if unchanged:
                 visits.pop()
             last[:] = [(tensor, _version(tensor))]
-            visits.append(Visit(name, type(module).__name__, counts[name], tuple(tensor.shape), has_grid(tensor)))
+            visits.append(Visit(name, type(module).__name__, counts[name], 1, tuple(tensor.shape), has_grid(tensor)))
 
         return hook
 
     network = unwrap(network)
     with borrowed(network), hooked((module, listen(name)) for name, module in network.named_modules() if name):
+        inputs, options = own_copies((inputs, options))
         network(*inputs, **options)
-    return visits
+    return [replace(visit, calls=counts[visit.name]) for visit in visits]
 
 
 def _version(tensor: Tensor) -> int:
@@ -115,10 +122,4 @@ def default_layer(network: nn.Module, images: Tensor) -> str:
 
 def candidates(visits: list[Visit]) -> list[tuple[str, Visit]]:
     """The layers of a walk that have a grid, in the order they ran, each under the name that :func:`resolve` takes."""
-    return [(_address(visit, visits), visit) for visit in visits if visit.has_grid]
-
-
-def _address(visit: Visit, visits: list[Visit]) -> str:
-    """The visit's name, with the call it was where the module runs more than once."""
-    shared = sum(other.name == visit.name for other in visits) > 1
-    return f"{visit.name}@{visit.call}" if shared else visit.name
+    return [(visit.address, visit) for visit in visits if visit.has_grid]

@@ -1,28 +1,39 @@
 """The network from one layer on, asked one question: altered activations in, scores out.
 
 What perturbation methods, Shapley-type methods and path integrals are made of. Altered activations are made a few at a
-time, so that a method can ask about thousands without holding them.
+time, so that a method can ask about thousands without holding them. The head runs alone where it can be recorded
+(:mod:`limelight.alone`), and otherwise as the whole network with the layer's output replaced: slower, same answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from limelight.alone import Alone, alone
 from limelight.cut import Captured, Cut
+from limelight.errors import MethodError
 from limelight.grid import as_grid
+from limelight.rescale import linearised
 from limelight.targets import Asked
+
+T = TypeVar("T")
 
 Alter = Callable[[Tensor], Tensor]
 """``(few,)`` indices -> ``(few, batch, channels, *grid)`` altered activations."""
+Keep = Callable[[Tensor], Tensor]
+"""``(few,)`` indices -> ``(few, batch, channels)``, true for the channels that stay."""
 
-BUDGET = 256 * 2**20
-"""Bytes of altered activations that are replayed at once, with what the head makes of them."""
+BUDGET = 64 * 2**20
+"""Bytes that a replay may use at once on a CPU, where more gains no speed; elsewhere it is a quarter of what is free."""
 GROWTH = 8
-"""How much larger than its input a head's largest intermediate result is taken to be."""
+"""How much larger than its input a head's largest intermediate result is taken to be, where it can't be recorded."""
+WORTH = 24
+"""From how many replays on it pays to record the head: recording takes about as long as so many forward passes."""
 
 
 @dataclass(frozen=True)
@@ -43,32 +54,119 @@ class Head:
 
     def scores(self, alter: Alter, count: int) -> Tensor:
         """The target's score for ``count`` altered versions of every image's activations: ``(count, batch)``."""
-        return torch.cat([self._run(alter(indices))[1].detach() for indices in self._few(count)])
+        run = self._runner(count, graph=False)
+        return torch.cat(list(self._few(lambda few: self._ask(run.outputs, alter(few)), count, run.row_bytes)))
 
     def gradients(self, alter: Alter, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For a few altered versions at a time: ``(altered, gradients, scores)``.
 
         The first two are ``(few, batch, channels, *grid)``, the scores ``(few, batch)``.
         """
-        for indices in self._few(count):
-            altered, scores = self._run(alter(indices).detach().requires_grad_())
-            (gradients,) = torch.autograd.grad(scores, altered, torch.ones_like(scores))
-            yield altered.detach(), gradients, scores.detach()
+        run = self._runner(count, graph=True)
 
-    def _few(self, count: int) -> Iterator[Tensor]:
-        own = self.captured.activations[self.k]
-        few = max(1, BUDGET // (own.numel() * own.element_size() * GROWTH))
-        return iter(torch.arange(count, device=own.device).split(few))
+        def pull_back(few: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            altered = alter(few).detach().requires_grad_()
+            with torch.inference_mode(False), torch.enable_grad():
+                scores = self._ask(run.outputs, altered)
+                (gradients,) = torch.autograd.grad(scores, altered, torch.ones_like(scores))
+            return altered.detach(), gradients, scores.detach()
 
-    def _run(self, altered: Tensor) -> tuple[Tensor, Tensor]:
-        """The altered activations as the graph's leaves, and their scores ``(few, batch)``."""
-        dtype = self.captured.activations[self.k].dtype
-        inputs, options = self.captured.inputs
-        cut = Cut(self.captured.cut.network, (self.captured.sites[self.k],))
+        return self._few(pull_back, count, run.row_bytes)
+
+    def masked(self, keep: Keep, count: int, instead: Tensor | None = None) -> Tensor:
+        """The scores ``(count, batch)`` when only some channels keep their activations.
+
+        The others take those of ``instead`` ``(batch, channels, *grid)``, zeros if None. The operations that treat each
+        channel on its own (an activation function, pooling) are then not run again: the channels are mixed after them.
+        """
+        own = self.captured.activations[self.k].detach()
+        other = torch.zeros_like(own) if instead is None else instead.to(own.dtype)
+        run = self._runner(count, graph=False)
+        if isinstance(run, Alone):
+            run, own, other, channels = run.after_channels(own, other)
+        else:
+            channels = 1
+
+        def mix(few: Tensor) -> Tensor:
+            kept = keep(few)
+            kept = kept.view(*kept.shape[:2], *[1] * (channels - 1), -1, *[1] * (own.ndim - 1 - channels))
+            return torch.where(kept, own, other)
+
+        return torch.cat(list(self._few(lambda few: self._ask(run.outputs, mix(few)), count, run.row_bytes)))
+
+    def multipliers(self, instead: Tensor) -> Tensor:
+        """DeepLIFT's multipliers ``(batch, channels, *grid)``: the score's slope from ``instead`` to the activations.
+
+        Raises:
+            MethodError: the head can't be recorded.
+        """
+        own = self.captured.activations[self.k].detach()
+        recorded = alone(self.captured, self.k, graph=True, worth=True)
+        if recorded is None:
+            raise MethodError(
+                f"the head from '{self.captured.sites[self.k]}' on can't be recorded, so its operations can't be given "
+                "rules of their own; use shapcam, integrated gradients at the layer, or gradcam"
+            )
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = own.clone().requires_grad_()
+            score = self.asked.score(linearised(recorded, leaf, instead.to(own.dtype)))
+            (gradient,) = torch.autograd.grad(score, leaf, torch.ones_like(score))
+        return at_least_single(gradient)
+
+    def in_parts(self, run: Callable[[Tensor], T], count: int) -> Iterator[T]:
+        """``run`` on the indices of as many of ``count`` versions at a time as the network can hold."""
+        return self._few(run, count, _Whole(self.captured, self.k).row_bytes)
+
+    def _runner(self, count: int, graph: bool) -> Alone | _Whole:
+        return alone(self.captured, self.k, graph, count * self.batch >= WORTH) or _Whole(self.captured, self.k)
+
+    def _ask(self, outputs: Callable[[Tensor], Any], altered: Tensor) -> Tensor:
+        """The scores ``(few, batch)`` of altered activations."""
         with torch.set_grad_enabled(altered.requires_grad):
-            outputs = cut.replay([altered.flatten(0, 1).to(dtype)], *inputs, **options)
-            scores = self.asked.score(outputs, len(altered))
-            return altered, scores.view(len(altered), -1)
+            given = outputs(altered.flatten(0, 1).to(self.captured.activations[self.k].dtype))
+            return self.asked.score(given, len(altered)).view(len(altered), -1)
+
+    def _few(self, run: Callable[[Tensor], T], count: int, row_bytes: int) -> Iterator[T]:
+        """``run`` on as many indices at a time as fit the memory; on half as many where they do not."""
+        device = self.captured.activations[self.k].device
+        few, done = max(1, _budget(device) // (row_bytes * self.batch)), 0
+        while done < count:
+            indices = torch.arange(done, min(done + few, count), device=device)
+            try:
+                result = run(indices)
+            except RuntimeError as error:
+                if len(indices) == 1 or not _out_of_memory(error):
+                    raise
+                few = len(indices) // 2
+                continue
+            yield result
+            done += len(indices)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """The head of a network that can't be recorded, or need not be: the network runs whole."""
+
+    captured: Captured
+    k: int
+
+    @property
+    def row_bytes(self) -> int:
+        own = self.captured.activations[self.k]
+        return own[0].numel() * own.element_size() * GROWTH
+
+    def outputs(self, activations: Tensor) -> Any:
+        cut = Cut(self.captured.cut.network, (self.captured.sites[self.k],))
+        return replace(self.captured, cut=cut, remembered={}).replay(activations)
+
+
+def _budget(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] // 4 if device.type == "cuda" else BUDGET
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in said or "not enough memory" in said
 
 
 def own_activations(captured: Captured, k: int) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 from limelight.cut import describe, first_tensor
 from limelight.errors import TargetError, closest
@@ -100,10 +101,18 @@ class Asked:
         named: what each image is asked, for the reader.
         score: ``(outputs, repeats)`` -> ``(repeats * batch,)``, differentiable; the outputs are of the batch repeated
             as a block ``repeats`` times, as a replay gives them.
+        classes: ``(batch,)`` indices, where it is classes that are asked about.
+        scale: the scale that their scores are on.
     """
 
     named: tuple[Named, ...]
     score: Callable[..., Tensor]
+    classes: Tensor | None = None
+    scale: str = "logit"
+
+    def repeated(self, times: int) -> Asked:
+        """The same asked of the batch repeated as a block."""
+        return Asked(self.named * times, lambda outputs, repeats=1: self.score(outputs, repeats * times))
 
 
 def logits_of(outputs: Any) -> Tensor | None:
@@ -156,17 +165,24 @@ def check(target: Target, batch: int, labels: Labels = None) -> None:
     Raises:
         TargetError: as said.
     """
-    for one in _for_images(target, batch) if _is_list(target) else [target]:
-        for part in one.targets if isinstance(one, Each) else [one]:
-            while isinstance(part, Scored | Counter):
-                part = part.target
-            if isinstance(part, int | str):
-                class_index(part, len(labels) if labels else None, labels)
-            elif part is not None and not isinstance(part, Top) and not callable(part):
-                raise TargetError(
-                    f"{part!r} is no target: give a class index, a label, a callable from outputs to (batch,) scores, "
-                    "limelight.each(...) or limelight.top(k), or a list with one of these for each image"
-                )
+    target = _plain(target)
+    if _is_list(target):
+        parts = _for_images(target, batch)
+    elif isinstance(target, Each):
+        parts = list(target.targets)
+    elif isinstance(target, Scored | Counter):
+        parts = [target.target]
+    else:
+        if isinstance(target, int | str):
+            class_index(target, len(labels) if labels else None, labels)
+        elif target is not None and not isinstance(target, Top) and not callable(target):
+            raise TargetError(
+                f"{target!r} is no target: give a class index, a label, a callable from outputs to (batch,) scores, "
+                "limelight.each(...) or limelight.top(k), or a list with one of these for each image"
+            )
+        return
+    for each_part in parts:
+        check(each_part, batch, labels)
 
 
 def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
@@ -175,7 +191,7 @@ def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
     Raises:
         TargetError: the target does not fit the outputs (range, number, no class scores among the outputs).
     """
-    logits = logits_of(outputs)
+    logits, target = logits_of(outputs), _plain(target)
     if _is_list(target):
         return _ask_by_image(target, outputs, logits, labels)
     if isinstance(target, Each):
@@ -184,7 +200,7 @@ def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
         return [_against(asked) for asked in ask(target.target, outputs, labels)]
     scale = "logit"
     if isinstance(target, Scored):
-        scale, target = target.scale, target.target
+        scale, target = target.scale, _plain(target.target)
         if not (target is None or isinstance(target, int | str | Top)):
             raise TargetError(f"{scale}: takes a class (index, label, top(k) or nothing), not {target!r}")
     if callable(target):
@@ -223,8 +239,35 @@ def _ask_classes(classes: Tensor, scale: str, labels: Labels) -> Asked:
     prefix = "" if scale == "logit" else f"{scale} of "
     return Asked(
         named=tuple(Named(i, prefix + name) for i, name in zip(indices, names, strict=True)),
-        score=lambda outputs, repeats=1: class_scores(_need(logits_of(outputs)), classes.repeat(repeats), scale),
+        score=_score_classes(classes, scale),
+        classes=classes,
+        scale=scale,
     )
+
+
+def _score_classes(classes: Tensor, scale: str) -> Callable[..., Tensor]:
+    return lambda outputs, repeats=1: class_scores(_need(logits_of(outputs)), classes.repeat(repeats), scale)
+
+
+def together(asked: Sequence[Asked]) -> Asked:
+    """Several targets as one, of the batch repeated as a block, once for each."""
+    named = tuple(name for one in asked for name in one.named)
+    classes = [one.classes for one in asked if one.classes is not None]
+    if len(classes) == len(asked) and len({one.scale for one in asked}) == 1:
+        return Asked(named, _score_classes(torch.cat(classes), asked[0].scale))
+
+    def score(outputs: Any, repeats: int = 1) -> Tensor:
+        def of_target(number: int) -> Any:
+            def own(leaf: Any) -> Any:
+                blocks = isinstance(leaf, Tensor) and leaf.ndim
+                return leaf.unflatten(0, (repeats, len(asked), -1))[:, number].flatten(0, 1) if blocks else leaf
+
+            return pytree.tree_map(own, outputs)
+
+        scores = [one.score(of_target(number), repeats).unflatten(0, (repeats, -1)) for number, one in enumerate(asked)]
+        return torch.stack(scores, dim=1).flatten()
+
+    return Asked(named, score)
 
 
 def _ask_callable(function: Callable[[Any], Tensor], outputs: Any) -> Asked:
@@ -275,11 +318,16 @@ def part(target: Target, start: int, stop: int) -> Target:
 
 
 def _is_list(target: Target) -> bool:
-    return isinstance(target, list | tuple) or hasattr(target, "tolist")
+    return isinstance(target, list | tuple) or (hasattr(target, "tolist") and target.ndim > 0)
+
+
+def _plain(target: Target) -> Target:
+    """A scalar of numpy or torch as a number of Python's; anything else as it is."""
+    return target.item() if hasattr(target, "tolist") and target.ndim == 0 else target
 
 
 def _for_images(targets: Any, batch: int | None) -> list[Target]:
-    targets = targets.tolist() if hasattr(targets, "tolist") else list(targets)
+    targets = targets.tolist() if hasattr(targets, "tolist") else [_plain(one) for one in targets]
     if batch is not None and len(targets) != batch:
         raise TargetError(
             f"{len(targets)} targets for {batch} images: a list holds one target an image; "
@@ -289,7 +337,9 @@ def _for_images(targets: Any, batch: int | None) -> list[Target]:
 
 
 def _batch_of(outputs: Any) -> int | None:
-    tensor = outputs if isinstance(outputs, Tensor) else first_tensor(outputs)
+    tensor = logits_of(outputs)
+    if tensor is None:
+        tensor = outputs if isinstance(outputs, Tensor) else first_tensor(outputs)
     return len(tensor) if tensor is not None and tensor.ndim else None
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from limelight.cut import INPUT, Captured, Cut, LayerSpec
+from limelight.cut import INPUT, Captured, Cut, LayerSpec, Site, describe
 from limelight.errors import MethodError
-from limelight.grid import as_grid
+from limelight.fold import fold, targets_at_once
+from limelight.grid import Visit, as_grid, candidates, walk
 from limelight.head import Head, at_least_single, own_activations
 from limelight.methods.registry import Method
-from limelight.targets import Asked, logits_of
+from limelight.targets import Asked, logits_of, together
 
 
 class Evidence:
@@ -27,6 +30,9 @@ class Evidence:
         asked: the target.
         last: nothing else will be asked of this pass, so its graph need not be kept.
     """
+
+    _GRAPH = frozenset({"gradients", "class_weights", "taylor"})
+    """What is pulled back through the pass's graph, which is freed after the last."""
 
     def __init__(self, network: nn.Module, captured: Captured, asked: Asked, last: bool = True):
         self._network = network
@@ -47,9 +53,22 @@ class Evidence:
         """
         if unknown := [need for need in method.needs if need not in self.known()]:
             raise MethodError(f"method '{method.name}' asks for {unknown}; what there is: {', '.join(self.known())}")
+        self._last = self._last and sum(need in self._GRAPH for need in method.needs) < 2
         with torch.autocast(self.scores[0].device.type, enabled=False):  # a caller's autocast is for the network alone
             layers = range(len(self._captured.sites))
-            return [method.run({need: getattr(self, need)[k] for need in method.needs}) for k in layers]
+            maps = [method.run({need: getattr(self, need)[k] for need in method.needs}) for k in layers]
+        for raw, layer in zip(maps, self._captured.activations, strict=True):
+            if not isinstance(raw, Tensor) or raw.ndim != layer.ndim - 1 or len(raw) != len(layer):
+                raise MethodError(
+                    f"method '{method.name}' gave {describe(raw)} for a layer of shape {tuple(layer.shape)}: "
+                    "a raw map is (batch, *grid), without channels"
+                )
+        return maps
+
+    @staticmethod
+    def _read(tensor: Tensor, site: Site) -> Tensor:
+        """A gradient in a layer's own layout as ``(batch, channels, *grid)``, at least in single precision."""
+        return at_least_single(as_grid(tensor, site))
 
     @cached_property
     def scores(self) -> list[Tensor]:
@@ -66,7 +85,27 @@ class Evidence:
     def gradients(self) -> list[Tensor]:
         """The gradient of the score with respect to each layer's activations, of the same shapes."""
         pulled = self._captured.pull_back(self.scores[0], keep=not self._last)
-        return [at_least_single(as_grid(each, site)) for each, site in zip(pulled, self._captured.sites, strict=True)]
+        return [self._read(each, site) for each, site in zip(pulled, self._captured.sites, strict=True)]
+
+    @cached_property
+    def taylor(self) -> list[tuple[Tensor, Tensor]]:
+        """The score's expansion at each layer's activations: the gradient, and the Hessian times the activations.
+
+        Raises:
+            MethodError: an operation of the head has no second derivative.
+        """
+        layers = self._captured.activations
+        with torch.enable_grad():
+            slopes = self._captured.pull_back(self.scores[0], keep=True, again=True)
+            along = [(slope * layer.detach()).sum() for slope, layer in zip(slopes, layers, strict=True)]
+        try:
+            curvatures = [_derivative(one, layer) for one, layer in zip(along, layers, strict=True)]
+        except RuntimeError as error:
+            if "is not implemented" not in str(error):
+                raise
+            raise MethodError(f"this needs second derivatives, and {error}; use gradcam or hirescam") from None
+        terms = zip(slopes, curvatures, self._captured.sites, strict=True)
+        return [(self._read(slope.detach(), site), self._read(curvature, site)) for slope, curvature, site in terms]
 
     @cached_property
     def head(self) -> list[Head]:
@@ -83,7 +122,9 @@ class Evidence:
     def whole(self) -> list[Head]:
         """The whole network: altered images -> scores."""
         (inputs, _), cut = self._captured.inputs, Cut.at(self._network, INPUT)
-        pass_ = Captured(cut, self._captured.inputs, (inputs[0].detach(),), self._captured.outputs, (1,))
+        pass_ = Captured(
+            cut, self._captured.inputs, (inputs[0].detach(),), self._captured.outputs, (1,), self._captured.autocast
+        )
         return [Head(pass_, 0, self._asked)] * len(self._captured.sites)
 
     @cached_property
@@ -92,10 +133,127 @@ class Evidence:
 
         def recut(layer: LayerSpec) -> Evidence:
             inputs, options = self._captured.inputs
-            captured = Cut.at(self._network, layer).capture(*inputs, **options)
+            with self._captured.precision():
+                captured = Cut.at(self._network, layer).capture(*inputs, **options)
             return Evidence(self._network, captured, self._asked)
 
         return [recut] * len(self._captured.sites)
+
+    @cached_property
+    def under(self) -> list[Callable[..., Evidence]]:
+        """A function ``(watch, layer=..., images=...) -> Evidence``: the same target in a new pass, watched.
+
+        What the context ``watch`` changes while the pass runs (:mod:`limelight.rules.watch`) holds when it is pulled
+        back. At the same layer and on the same images unless told otherwise.
+        """
+
+        def under(
+            k: int, watch: AbstractContextManager[Any], layer: LayerSpec | None = None, images: Tensor | None = None
+        ) -> Evidence:
+            (inputs, options), whole = self._captured.inputs, self._captured.cut
+            cut = Cut(whole.network, (whole.sites[k],)) if layer is None else Cut.at(self._network, layer)
+            first = inputs[0] if images is None else images.to(inputs[0].dtype)
+            with self._captured.precision(), watch:
+                captured = cut.capture(first, *inputs[1:], **options)
+            return Evidence(self._network, captured, self._asked)
+
+        return [partial(under, k) for k in range(len(self._captured.sites))]
+
+    @cached_property
+    def backward(self) -> list[Callable[[Callable[[Any], AbstractContextManager[Any]]], Tensor]]:
+        """A function ``change -> gradients``: pulled back to the layer while ``change`` is in force on the graph.
+
+        ``change(node)`` is a context, given the node of autograd's graph that ends in the score.
+        """
+
+        def backward(k: int, change: Callable[[Any], AbstractContextManager[Any]]) -> Tensor:
+            with change(self.scores[k].grad_fn):
+                pulled = self._captured.pull_back(self.scores[k], keep=True)
+            return self._read(pulled[k], self._captured.sites[k])
+
+        return [partial(backward, k) for k in range(len(self._captured.sites))]
+
+    @cached_property
+    def rerun(self) -> list[Callable[[Callable[[Tensor], Tensor], int], Iterator[Evidence]]]:
+        """A function ``(alter, count)``: the same target at the same layer of altered images, in new passes.
+
+        ``alter(indices) -> (few, batch, channels, height, width)`` is called for a few at a time, and each time there
+        is an Evidence with one layer, of ``few * batch`` images, block after block.
+        """
+
+        def rerun(k: int, alter: Callable[[Tensor], Tensor], count: int) -> Iterator[Evidence]:
+            inputs, options = self._captured.inputs
+            cut = Cut(self._captured.cut.network, (self._captured.sites[k],))
+
+            def look(few: Tensor) -> Evidence:
+                altered = alter(few).flatten(0, 1).to(inputs[0].dtype)
+                with self._captured.precision():
+                    captured = cut.capture(altered, *inputs[1:], **options)
+                return Evidence(self._network, captured, self._asked.repeated(len(few)))
+
+            return self.whole[k].in_parts(look, count)
+
+        return [partial(rerun, k) for k in range(len(self._captured.sites))]
+
+    @cached_property
+    def reask(self) -> list[Callable[[Tensor], Evidence]]:
+        """A function ``weights -> Evidence`` with one layer: the same pass, asked for another sum of the class scores.
+
+        The weights are ``(batch, classes)``.
+        """
+
+        def reask(k: int, weights: Tensor) -> Evidence:
+            def score(outputs: Any, repeats: int = 1) -> Tensor:
+                logits = logits_of(outputs)
+                assert logits is not None, "the weights were made for class scores"
+                return (logits * weights.to(logits.dtype).repeat(repeats, 1)).sum(dim=1)
+
+            whole, site = self._captured, self._captured.sites[k]
+            alone = replace(
+                whole,
+                cut=Cut(whole.cut.network, (site,)),
+                activations=(whole.activations[k],),
+                calls=(whole.calls[k],),
+                remembered={},
+            )
+            return Evidence(self._network, alone, Asked(self._asked.named, score), last=False)
+
+        return [partial(reask, k) for k in range(len(self._captured.sites))]
+
+    @cached_property
+    def stages(self) -> list[list[str]]:
+        """The last layer of each resolution up to each layer, finest first: found by one more pass of one image."""
+        inputs, options = self._captured.inputs
+        visits = candidates(walk(self._network, inputs[0][:1], *inputs[1:], **options))
+        return [_stages(visits, str(site)) for site in self._captured.sites]
+
+    @cached_property
+    def logits(self) -> list[Tensor]:
+        """The class scores ``(batch, classes)``, without a graph; the same for every layer.
+
+        Raises:
+            MethodError: the network's outputs hold none.
+        """
+        return [at_least_single(self._class_scores.detach())] * len(self._captured.sites)
+
+    @cached_property
+    def of_logits(self) -> list[Tensor]:
+        """The gradient of the score with respect to the class scores ``(batch, classes)``: it picks the class.
+
+        Raises:
+            MethodError: the network's outputs hold no class scores, or the score does not depend on them.
+        """
+        logits, score = self._class_scores, self.scores[0]
+        if not score.requires_grad:
+            raise MethodError("the score does not depend on the class scores by a gradient; use gradcam")
+        return [at_least_single(_derivative(score, logits))] * len(self._captured.sites)
+
+    @property
+    def _class_scores(self) -> Tensor:
+        logits = logits_of(self._captured.outputs)
+        if logits is None:
+            raise MethodError("this method needs class scores (batch, classes) as the network's outputs; use gradcam")
+        return logits
 
     @cached_property
     def class_weights(self) -> list[Tensor]:
@@ -104,14 +262,87 @@ class Evidence:
         Raises:
             MethodError: the head is not global average pooling and one linear layer.
         """
-        logits, score = logits_of(self._captured.outputs), self.scores[0]
-        if logits is None or not score.requires_grad:
-            raise MethodError("CAM needs class scores (batch, classes) as the network's outputs; use gradcam")
-        # d score / d logits picks the class; through it any score of the logits has its weights, a logit its own row.
-        (of_logits,) = torch.autograd.grad(score, logits, torch.ones_like(score), retain_graph=True)
+        logits, of_logits = self._class_scores, self.of_logits[0]
+        # Through the score's gradient any score of the logits has its weights; a logit has its own row.
         named = zip(self._captured.sites, self.activations, strict=True)
         weights = [_linear_head(self._network, activations, logits, str(site)) for site, activations in named]
         return [of_logits.to(weight.dtype) @ weight for weight in weights]
+
+
+def _derivative(of: Tensor, by: Tensor) -> Tensor:
+    """Zero where the one does not depend on the other."""
+    if not of.requires_grad:
+        return torch.zeros_like(by)
+    ones = torch.ones_like(of)
+    return torch.autograd.grad(of, by, ones, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+
+
+def _stages(visits: list[tuple[str, Visit]], layer: str) -> list[str]:
+    names = [name for name, _ in visits]
+    upto = visits[: names.index(layer) + 1] if layer in names else visits
+    return list({visit.shape[2:]: name for name, visit in upto}.values())
+
+
+class EvidenceForAll:
+    """Several targets' evidence: of many at once where a method allows it, otherwise of one after the other.
+
+    Args:
+        network: the network the pass was run on.
+        captured: the pass.
+        asked: the targets.
+        last: nothing else will be asked of this pass, so its graph need not be kept.
+    """
+
+    MANY = 4
+    """From how many targets on they are worth doing at once."""
+    AT_ONCE = frozenset({"activations", "gradients", "scores"})
+    """What a method may need that can be had for many targets at once."""
+
+    def __init__(self, network: nn.Module, captured: Captured, asked: Sequence[Asked], last: bool = True):
+        self._network = network
+        self._captured = captured
+        self._asked = asked
+        self._last = last
+
+    @cached_property
+    def one_by_one(self) -> list[Evidence]:
+        """Each target's own evidence."""
+        count = len(self._asked)
+        return [
+            Evidence(self._network, self._captured, one, last=self._last and number == count)
+            for number, one in enumerate(self._asked, start=1)
+        ]
+
+    @property
+    def scores(self) -> Tensor:
+        """``(batch, targets)``."""
+        if len(self._asked) >= self.MANY and all(one.classes is not None for one in self._asked):
+            return torch.cat([self._scores_of(some) for some in self._parts()], dim=1)
+        return torch.stack([one.scores[0].detach() for one in self.one_by_one], dim=1)
+
+    def raw_maps(self, method: Method) -> list[Tensor]:
+        """The method's raw maps ``(batch, targets, *grid)`` at each layer; what is raised is as for one target."""
+        if len(self._asked) >= self.MANY and self.AT_ONCE.issuperset(method.needs):
+            try:
+                parts = [self._raw_maps_of(some, method) for some in self._parts()]
+                return [torch.cat(layer, dim=1) for layer in zip(*parts, strict=True)]
+            except RuntimeError as error:  # batched differentiation does not have every operation
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise
+        columns = [one.raw_maps(method) for one in self.one_by_one]
+        return [torch.stack(maps, dim=1) for maps in zip(*columns, strict=True)]
+
+    def _parts(self) -> Iterator[Sequence[Asked]]:
+        few = targets_at_once(self._captured)
+        return (self._asked[start : start + few] for start in range(0, len(self._asked), few))
+
+    def _raw_maps_of(self, asked: Sequence[Asked], method: Method) -> list[Tensor]:
+        evidence = Evidence(self._network, fold(self._captured, len(asked)), together(asked))
+        return [maps.unflatten(0, (len(asked), -1)).transpose(0, 1) for maps in evidence.raw_maps(method)]
+
+    def _scores_of(self, asked: Sequence[Asked]) -> Tensor:
+        scores = together(asked).score(fold(self._captured, len(asked)).outputs)
+        return scores.detach().unflatten(0, (len(asked), -1)).T
 
 
 def _linear_head(network: nn.Module, activations: Tensor, logits: Tensor, layer: str) -> Tensor:

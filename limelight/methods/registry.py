@@ -48,6 +48,12 @@ class Method:
         return tuple(p.name for p in self._parameters() if p.kind is not p.KEYWORD_ONLY)
 
     @property
+    def label(self) -> str:
+        """The name, with the settings that are not the defaults."""
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings.items())
+        return f"{self.name}({settings})" if settings else self.name
+
+    @property
     def family(self) -> str:
         """The file it stands in."""
         return self.function.__module__.rpartition(".")[2]
@@ -104,7 +110,7 @@ def get(method: str | Method | Callable[..., Tensor]) -> Method:
     if isinstance(method, str):
         key = spelling(method)
         if key not in REGISTRY:
-            raise MethodError(f"no method is called {method!r}.{closest(key, REGISTRY)} `limelight methods` lists them all")
+            raise MethodError(f"no method is called {method!r}.{closest(key, REGISTRY)} `limelight methods` lists all")
         return REGISTRY[key]
     if not callable(method):
         raise MethodError(f"{method!r} is no method: give a name or a function of activations and gradients")

@@ -1,0 +1,102 @@
+"""Channel weights from the head run again with channels taken out.
+
+Each map is the layer's channels, summed by weights that say what a channel is worth to the score.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from limelight.head import Head
+from limelight.methods.registry import register
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+@register(
+    "ablationcam",
+    title="Ablation-CAM",
+    source="Desai and Ramaswamy 2020, doi 10.1109/WACV45572.2020.9093360, eq. 5 and 6",
+    passes="channels, of the head alone",
+)
+def ablation_cam(
+    activations: Float[Tensor, "batch channels *grid"], head: Head, scores: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch *grid"]:
+    """Channels weighted by the relative drop of the score when the channel is set to zero (eq. 5).
+
+    The drop is divided by the score's size, not by the score: where the score is negative (the paper's never is) the
+    map would otherwise show what speaks against the target. Signed: a channel whose absence raises the score counts
+    against the target.
+    """
+    every = torch.eye(activations.shape[1], dtype=torch.bool, device=activations.device)
+    without = head.masked(lambda few: ~every[few, None].expand(-1, len(scores), -1), len(every))
+    drops = (scores.detach() - without).to(activations.dtype)
+    size = scores.detach().abs().to(activations.dtype).clamp(min=torch.finfo(activations.dtype).tiny)
+    return weighted((drops / size).T, activations)
+
+
+@register(
+    "shapcam",
+    title="SHAP-CAM",
+    source="Jung and Oh 2021, arXiv 2102.05228, eq. 5 to 7; sampling as Castro et al. 2009",
+    passes="permutations x channels, of the head alone",
+)
+def shap_cam(
+    activations: Float[Tensor, "batch channels *grid"],
+    head: Head,
+    *,
+    permutations: int = 8,
+    seed: int = 0,
+) -> Float[Tensor, "batch *grid"]:
+    """Channels weighted by their Shapley values, estimated from random orders (see :func:`shapley_values`)."""
+    return weighted(shapley_values(activations, head, permutations, seed), activations)
+
+
+def shapley_values(
+    activations: Float[Tensor, "batch channels *grid"], head: Head, permutations: int, seed: int = 0
+) -> Float[Tensor, "batch channels"]:
+    """What each channel adds to the score when it joins those before it, averaged over orders of arrival.
+
+    Channels that have not arrived are zero. Every order's values sum to ``score - score with all channels zero``, so
+    the estimate is complete however few the orders. Each order is taken both ways round, which cancels what pairs of
+    channels do together. All images share the orders, so none depends on which others are in its batch.
+    """
+    channels = activations.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(channels, generator=generator) for _ in range((permutations + 1) // 2)]
+    both_ways = torch.stack([way for order in orders for way in (order, order.flip(0))][:permutations])
+    arrival = both_ways.argsort(dim=1).to(activations.device)  # (permutations, channels): when each channel comes
+
+    def present(few: Tensor) -> Tensor:
+        order, come = few // (channels + 1), few % (channels + 1)
+        return (arrival[order] < come[:, None])[:, None].expand(-1, len(activations), -1)
+
+    scores = head.masked(present, permutations * (channels + 1)).to(activations.dtype)
+    added = scores.unflatten(0, (permutations, channels + 1)).diff(dim=1)  # (permutations, channels, batch)
+    return added.gather(1, arrival[..., None].expand_as(added)).mean(dim=0).T
+
+
+@register(
+    "liftcam",
+    title="LIFT-CAM",
+    source="Jung and Oh 2021, arXiv 2102.05228, eq. 8 and 9; rescale rule of Shrikumar et al. 2017",
+    passes="2, of the head alone",
+)
+def lift_cam(activations: Float[Tensor, "batch channels *grid"], head: Head) -> Float[Tensor, "batch *grid"]:
+    """Channels weighted by their DeepLIFT contribution, the Shapley values' approximation in one backward pass.
+
+    The reference is a layer of zeros. Contributions are complete where the head is made of linear and element-wise
+    operations; through others (max pooling, attention) they are multiplied by the plain gradient.
+    """
+    return weighted((head.multipliers(torch.zeros_like(activations)) * activations).flatten(2).sum(dim=2), activations)
+
+
+def weighted(
+    weights: Float[Tensor, "batch channels"], activations: Float[Tensor, "batch channels *grid"]
+) -> Float[Tensor, "batch *grid"]:
+    """The channels, summed by weights."""
+    return torch.einsum("bc,bc...->b...", weights, activations)
