@@ -9,19 +9,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from limelight import errors as errors, methods as methods
-    from limelight.cut import Captured as Captured, Cut as Cut
-    from limelight.errors import LimelightError as LimelightError, LimelightWarning as LimelightWarning
-    from limelight.explainer import compare as compare, explain as explain
+    from limelight import errors as errors
+    from limelight import methods as methods
+    from limelight.cut import Captured as Captured
+    from limelight.cut import Cut as Cut
+    from limelight.errors import LimelightError as LimelightError
+    from limelight.errors import LimelightWarning as LimelightWarning
+    from limelight.explainer import compare as compare
+    from limelight.explainer import explain as explain
     from limelight.explanation import Explanation as Explanation
-    from limelight.images import Photo as Photo, read as read
-    from limelight.models import Model as Model, available as available, load as load
+    from limelight.images import Photo as Photo
+    from limelight.images import read as read
+    from limelight.models import Model as Model
+    from limelight.models import available as available
+    from limelight.models import load as load
     from limelight.preprocessing import Preprocessing as Preprocessing
     from limelight.targets import (
         counter as counter,
+    )
+    from limelight.targets import (
         each as each,
+    )
+    from limelight.targets import (
         log_probability as log_probability,
+    )
+    from limelight.targets import (
         probability as probability,
+    )
+    from limelight.targets import (
         top as top,
     )
 

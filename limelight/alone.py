@@ -33,8 +33,8 @@ class Alone:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that an image takes while it runs, with the altered activations themselves."""
-        return self.traced.row_bytes(self.graph, self.first) + 2 * self.traced.sizes[0] * (self.first == 0)
+        """Bytes that an image takes while it runs, with the altered activations and what they are made of."""
+        return self.traced.row_bytes(self.graph, self.first) + 2 * self.traced.memory[self.slot][1]
 
     def outputs(self, value: Tensor) -> Any:
         """The network's outputs; the batch may be a multiple of the captured one, repeated as a block."""

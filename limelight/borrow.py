@@ -26,11 +26,21 @@ class _Loan:
         self.borrowers = 0
 
 
+class _Held(threading.local):
+    """The networks that this thread has borrowed."""
+
+    def __init__(self):
+        self.networks: set[nn.Module] = set()
+
+
+_held = _Held()
 _evaluating: WeakKeyDictionary[nn.Module, _Loan] = WeakKeyDictionary()
 _shared: dict[Any, _Loan] = {}
 
 
-def _lend(loans: MutableMapping[Any, _Loan], key: Any, take: Callable[[], Callable[[], object]], stack: ExitStack) -> None:
+def _lend(
+    loans: MutableMapping[Any, _Loan], key: Any, take: Callable[[], Callable[[], object]], stack: ExitStack
+) -> None:
     """Borrow ``key`` until ``stack`` unwinds: the first borrower takes, and the last calls what taking gave."""
     with _lock:
         if key not in loans:
@@ -71,18 +81,27 @@ def borrowed(network: nn.Module) -> Iterator[None]:
     May be nested.
     """
     with ExitStack() as stack:
-        with _lock:  # between a module's flag and its loan no other borrower may look
-            for module in _modules(network):
-                if module.training or (_evaluating and module in _evaluating):
-                    _lend(_evaluating, module, lambda module=module: _to_eval(module), stack)
-                if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
-                    _lend(_shared, "stance", _without_compiling, stack)
-        for device in {torch.device("cpu"), next((tensor.device for tensor in network.parameters()), torch.device("cpu"))}:
-            if device.type != "meta":
-                _lend(_shared, device, lambda device=device: _same_random_state(device), stack)
+        if network not in _held.networks:  # else this thread has borrowed it already, and there is nothing left to set
+            _lend_whole(network, stack)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         yield
+
+
+def _lend_whole(network: nn.Module, stack: ExitStack) -> None:
+    """Everything that has to be set for a network to be run, until ``stack`` unwinds."""
+    with _lock:  # between a module's flag and its loan no other borrower may look
+        for module in _modules(network):
+            if module.training or (_evaluating and module in _evaluating):
+                _lend(_evaluating, module, lambda module=module: _to_eval(module), stack)
+            if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
+                _lend(_shared, "stance", _without_compiling, stack)
+    cpu = torch.device("cpu")
+    for device in {cpu, next((tensor.device for tensor in network.parameters()), cpu)}:
+        if device.type != "meta":
+            _lend(_shared, device, lambda device=device: _same_random_state(device), stack)
+    _held.networks.add(network)
+    stack.callback(_held.networks.discard, network)
 
 
 def _to_eval(module: nn.Module) -> Callable[[], object]:

@@ -72,7 +72,7 @@ def resolve(network: nn.Module, layer: LayerSpec) -> tuple[Site, ...]:
         if sites := tuple(Site(known, module, call) for known, module in modules.items() if pattern.fullmatch(known)):
             return sites
     raise LayerError(
-        f"no layer {layer!r} in this {type(network).__name__}.{closest(name, modules)} `limelight layers` lists them all"
+        f"no layer {layer!r} in this {type(network).__name__}.{closest(name, modules)} `limelight layers` lists them"
     )
 
 
@@ -222,7 +222,7 @@ class Captured:
         return reached(self.sites, gradients)
 
     def replay(self, *activations: Tensor) -> Any:
-        """The outputs for altered activations, one tensor for each layer, in the layer's own layout (:meth:`Cut.replay`)."""
+        """The outputs for altered activations, one tensor a layer, in its own layout (see :meth:`Cut.replay`)."""
         inputs, options = self.inputs
         with self.precision():
             return self.cut.replay(activations, *inputs, **options)
@@ -277,7 +277,9 @@ class _Tap:
         if tensor is None:
             raise LayerError(f"layer '{self.site}' gives {describe(output)}: no floating tensor to explain with")
         if tensor.is_inference():
-            raise LayerError(f"layer '{self.site}' runs under torch.inference_mode() inside the network: choose a later one")
+            raise LayerError(
+                f"layer '{self.site}' runs under torch.inference_mode() inside the network: choose a later one"
+            )
         self.kept = self.start(tensor)
         # A copy, because networks change what they are given in place (DenseNet's last ReLU) and a leaf must stay.
         return with_first_tensor(output, self.kept.clone())
@@ -297,7 +299,9 @@ class _Tap:
         if self.kept is not None:
             return self.kept
         if self.calls:
-            raise LayerError(f"layer '{self.site}': the layer ran {self.calls} times in this pass, so there is no such call")
+            raise LayerError(
+                f"layer '{self.site}': the layer ran {self.calls} times in this pass, so there is no such call"
+            )
         raise LayerError(
             f"layer '{self.site}' was never reached on this input: it is unused, belongs to a branch not taken, or is "
             "called in a way that passes hooks by; choose another layer"

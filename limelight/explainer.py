@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +24,7 @@ from limelight.methods.evidence import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.preprocessing import Fit, Preprocessing, View
-from limelight.targets import Asked, Labels, Target, ask, check, logits_of, part, probabilities_of
+from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -89,8 +90,8 @@ def compare(
 ) -> dict[str, Explanation]:
     """Several methods on the same images and targets, sharing forward passes: an explanation for each method's label.
 
-    The arguments, and what is raised, are those of :func:`explain`. The label is the name, with the settings that are not
-    the defaults: "scorecam(top=64)".
+    The arguments, and what is raised, are those of :func:`explain`. The label is the name, with the settings that are
+    not the defaults: "scorecam(top=64)".
     """
     chosen = [get(method) for method in methods]
     labels = [method.label for method in chosen]
@@ -116,8 +117,10 @@ def _explain_with(
 ) -> list[Explanation]:
     """One explanation for each method."""
     network, labels, preprocessing = _parts(model)
-    if any(tensor.is_inference() for tensor in network.parameters()):
-        raise ModelError("the network was made inside torch.inference_mode(), which rules out gradients: make it outside")
+    if any(tensor.is_inference() for tensor in islice(network.parameters(), 1)):
+        raise ModelError(
+            "the network was made inside torch.inference_mode(), which rules out gradients: make it outside"
+        )
     if fusion not in FUSIONS:
         check_fusion([], fusion)
     if batch_size < 1:
@@ -137,7 +140,9 @@ def _explain_with(
         except LimelightError:
             raise
         except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
-            error.add_note(f"while limelight ran {type(network).__name__} on images of shape {tuple(batch.inputs.shape)}")
+            error.add_note(
+                f"while limelight ran {type(network).__name__} on images of shape {tuple(batch.inputs.shape)}"
+            )
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
         parts.append([Explanation(**facts, **seen) for facts in found])
@@ -293,7 +298,9 @@ def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Tensor
     if outputs is None or not (bad := outputs.isnan().flatten(1).any(dim=1)).any():
         return
     images = (first + bad.nonzero().flatten()).tolist()
-    if broken := [name for name, tensor in network.state_dict().items() if isinstance(tensor, Tensor) and tensor.isnan().any()]:
+    if broken := [
+        name for name, tensor in network.state_dict().items() if isinstance(tensor, Tensor) and tensor.isnan().any()
+    ]:
         raise ModelError(f"the network's outputs are NaN, because its weights are: NaN in {', '.join(broken[:3])}")
     if not inputs.isfinite().all():
         raise InputError(f"the network's outputs are NaN for images {images}, because the images hold NaN or infinity")
@@ -307,7 +314,7 @@ def _check_finite_maps(raws: Sequence[Tensor], captured: Captured, method: Metho
     for raw, site in zip(raws, captured.sites, strict=True):
         if not raw.isfinite().all():
             raise ModelError(
-                f"method '{method.name}' gives NaN or infinity at layer '{site}': a gradient or an activation overflows "
+                f"method '{method.name}' gives NaN or infinity at layer '{site}': a gradient or activation overflows "
                 f"there ({captured.activations[0].dtype}); try float32, or another layer"
             )
 
@@ -338,8 +345,8 @@ def _predictions(logits: Tensor | None, labels: Labels, batch: int) -> list[list
         return [[] for _ in range(batch)]
     best = probabilities_of(logits.detach().float()).topk(min(PREDICTIONS, logits.shape[1]), dim=1)
     return [
-        [Prediction(i, labels[i] if labels and i < len(labels) else f"class {i}", p) for i, p in zip(row_i, row_p, strict=True)]
-        for row_i, row_p in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        [Prediction(i, label_of(i, labels), probability) for i, probability in zip(indices, values, strict=True)]
+        for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Prediction(NamedTuple):
     """A class, its label, and its probability in [0, 1]."""
 
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     label: str
     probability: float
 
@@ -98,7 +98,10 @@ class Explanation:
         return replace(
             self,
             raws=tuple(raw[cut] for raw in self.raws),
-            **{name: getattr(self, name)[cut] for name in ("targets", "scores", "probabilities", "predictions", "photos", "views")},
+            **{
+                name: getattr(self, name)[cut]
+                for name in ("targets", "scores", "probabilities", "predictions", "photos", "views")
+            },
             inputs=None if self.inputs is None else self.inputs[cut],
         )
 
@@ -125,7 +128,7 @@ class Explanation:
         Raises:
             LayerError: there are several layers, each with a grid of its own: see ``raws``.
         """
-        if len(self.raws) > 1:
+        if len(self.raws) != 1:
             raise LayerError(f"there is a raw map for each of {self.layer}: read .raws, in that order")
         return self.raws[0]
 
@@ -136,8 +139,8 @@ class Explanation:
 
     @property
     def peaks(self) -> Tensor:
-        """``(batch, targets, 2)``: x, y of each map's maximum, in pixels of the original photograph (of the input, where
-        tensors were given). A pixel's centre lies at .5. NaN for a map of zeros.
+        """``(batch, targets, 2)``: x, y of each map's maximum, in pixels of the original photograph (of the input,
+        where tensors were given). A pixel's centre lies at .5. NaN for a map of zeros.
         """
         maps = self._at_own_grid()
         rows, columns = maps.shape[-2:]
@@ -167,8 +170,9 @@ class Explanation:
 
     def _at_own_grid(self) -> Tensor:
         """The shown maps, one layer's without enlarging them: a bilinear surface is highest at a cell's centre."""
-        size = self.raws[0].shape[-2:] if len(self.raws) == 1 else self.input_size
-        return heatmap.shown(self.raws, (size[0], size[1]), how=self.fusion).float()
+        if len(self.raws) == 1:
+            return heatmap.rescale(heatmap.rectify(self.raws[0])).float()
+        return self.maps.float()
 
     def _zero_map(self, named: Named) -> str:
         return (
@@ -186,7 +190,7 @@ class Explanation:
         return _picture_of(self.inputs[i])
 
     def heat(self, i: int = 0, target: int = 0) -> Tensor:
-        """The map in [0, 1] at the original photograph's size ``(height, width)``; zero where the network saw nothing."""
+        """The map in [0, 1] at the photograph's own size ``(height, width)``; zero where the network saw nothing."""
         (width, height), box = self._frame(i)
         return heatmap.shown([raw[i, target] for raw in self.raws], (height, width), box, self.fusion)
 
@@ -272,7 +276,8 @@ class Explanation:
         """Overlays with their captions, for a notebook: the first dozen."""
         cells = [(i, j) for i in range(len(self)) for j in range(self.scores.shape[1])]
         figures = "".join(
-            f"<figure style='margin:4px'><img src='{_data_uri(self.overlay(i, j))}' style='max-width:320px;max-height:320px'>"
+            "<figure style='margin:4px'><img style='max-width:320px;max-height:320px' "
+            f"src='{_data_uri(self.overlay(i, j))}'>"
             f"<figcaption>{html.escape(self.caption(i, j))}</figcaption></figure>"
             for i, j in cells[:12]
         )

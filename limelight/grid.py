@@ -17,7 +17,6 @@ from limelight.borrow import borrowed, unwrap
 from limelight.cut import first_tensor, hooked, module_at, own_copies
 from limelight.errors import LayerError
 
-
 HANDS_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)
 """Modules that, in evaluation mode, give what they were given."""
 
@@ -115,7 +114,9 @@ def default_layer(network: nn.Module, images: Tensor) -> str:
         gridded = candidates(visits)
         if not gridded:
             seen = ", ".join(f"{visit.name} {visit.shape}" for visit in visits[-3:]) or "no module was called"
-            raise LayerError(f"no layer of this {type(network).__name__} has a grid of more than one cell (last: {seen})")
+            raise LayerError(
+                f"no layer of this {type(network).__name__} has a grid of more than one cell (last: {seen})"
+            )
         known[shape] = gridded[-1][0]
     return known[shape]
 

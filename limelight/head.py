@@ -29,7 +29,7 @@ Keep = Callable[[Tensor], Tensor]
 """``(few,)`` indices -> ``(few, batch, channels)``, true for the channels that stay."""
 
 BUDGET = 64 * 2**20
-"""Bytes that a replay may use at once on a CPU, where more gains no speed; elsewhere it is a quarter of what is free."""
+"""Bytes that a replay may use at once on a CPU, where more gains no speed. Elsewhere: a quarter of what is free."""
 GROWTH = 8
 """How much larger than its input a head's largest intermediate result is taken to be, where it can't be recorded."""
 WORTH = 24

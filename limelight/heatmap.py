@@ -76,7 +76,12 @@ def fuse(maps: Sequence[Float[Tensor, "... height width"]], how: str = "mean") -
     return maps[0] if len(maps) == 1 else rescale(FUSIONS[how](torch.stack(list(maps))))
 
 
-def shown(raws: Sequence[Tensor], size: tuple[int, int], box: tuple[float, float, float, float] | None = None, how: str = "mean") -> Tensor:
+def shown(
+    raws: Sequence[Tensor],
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+    how: str = "mean",
+) -> Tensor:
     """The shown map ``(..., rows, columns)`` of raw maps ``(..., *grid)``, one for each layer."""
     box = box or (0.0, 0.0, float(size[1]), float(size[0]))
     return fuse([place(rescale(rectify(raw)), size, box) for raw in raws], how)

@@ -106,8 +106,8 @@ class _Recorder(TorchDispatchMode):
         self.steps: list[Step] = []
         self.alive: list[Any] = []  # everything seen, so that no id and no memory address is used twice
         self.slots: dict[int, int] = {}
-        self.sizes: dict[int, int] = {}
-        self.stored: set[int] = set()  # the memory that the head's values lie in
+        self.memory: dict[int, tuple[int, int]] = {}
+        self.stored: dict[int, int] = {}  # the memory that the head's values lie in, numbered
         self.trunk: dict[int, list[_Made]] = {}  # memory -> the trunk's operations on it
         self.known: dict[
             int, _Made
@@ -120,10 +120,8 @@ class _Recorder(TorchDispatchMode):
         if id(tensor) not in self.slots:
             self.slots[id(tensor)] = len(self.slots)
             self.alive.append(tensor)
-            memory = _memory(tensor)
-            if memory not in self.stored:
-                self.sizes[self.slots[id(tensor)]] = tensor.untyped_storage().nbytes()
-                self.stored.add(memory)
+            self.stored.setdefault(_memory(tensor), len(self.stored))
+            self.memory[self.slots[id(tensor)]] = self.stored[_memory(tensor)], tensor.untyped_storage().nbytes()
         return self.slots[id(tensor)]
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -214,7 +212,7 @@ def _merge(two: tuple[_Recorder, list[Any]], three: tuple[_Recorder, list[Any]])
         steps=tuple(_merged_step(one, other) for one, other in zip(a.steps, b.steps, strict=True)),
         outputs=tuple(Slot(a.slots[id(leaf)]) if id(leaf) in a.slots else None for leaf in outputs),
         changed=a.changed,
-        sizes={slot: b.sizes[slot] - size for slot, size in a.sizes.items()},
+        memory={slot: (place, b.memory[slot][1] - size) for slot, (place, size) in a.memory.items()},
     )
 
 

@@ -31,7 +31,7 @@ class Named(NamedTuple):
         label: the class's name, or the question in words.
     """
 
-    index: int | None
+    index: int | None  # pyright: ignore[reportIncompatibleMethodOverride]
     label: str | None
 
 
@@ -79,7 +79,7 @@ def each(*targets: Target) -> Each:
 
 
 def probability(target: Target = None) -> Scored:
-    """The class's probability (softmax; sigmoid for a single output) instead of its logit. None: the predicted class."""
+    """The class's probability (softmax; sigmoid for a single output), not its logit. None: the predicted class."""
     return Scored(target, "probability")
 
 
@@ -89,7 +89,7 @@ def log_probability(target: Target = None) -> Scored:
 
 
 def counter(target: Target = None) -> Counter:
-    """What speaks *against* the target: the negated score (the counterfactual maps of Selvaraju et al. 2017, sec. 3.4)."""
+    """What speaks *against* the target: the negated score (counterfactual maps, Selvaraju et al. 2017, sec. 3.4)."""
     return Counter(target)
 
 
@@ -159,6 +159,11 @@ def _index_of_label(label: str, labels: Labels) -> int:
     return matches[0]
 
 
+def label_of(index: int, labels: Labels) -> str:
+    """The class's label, or "class 7" where there is none."""
+    return str(labels[index]) if labels and index < len(labels) else f"class {index}"
+
+
 def check(target: Target, batch: int, labels: Labels = None) -> None:
     """Find what is wrong with a target before the network runs: unknown labels, a list of the wrong length.
 
@@ -204,7 +209,7 @@ def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
         if not (target is None or isinstance(target, int | str | Top)):
             raise TargetError(f"{scale}: takes a class (index, label, top(k) or nothing), not {target!r}")
     if callable(target):
-        return [_ask_callable(target, outputs)]
+        return [_ask_callable(target, outputs)]  # pyright: ignore[reportArgumentType]: its answer is looked at
     if logits is None:
         raise TargetError(
             f"the outputs are {describe(outputs)}, without class scores (batch, classes): "
@@ -235,7 +240,7 @@ def class_scores(logits: Tensor, classes: Tensor, scale: str = "logit") -> Tenso
 
 def _ask_classes(classes: Tensor, scale: str, labels: Labels) -> Asked:
     indices = classes.tolist()
-    names = [labels[i] if labels and i < len(labels) else f"class {i}" for i in indices]
+    names = [label_of(i, labels) for i in indices]
     prefix = "" if scale == "logit" else f"{scale} of "
     return Asked(
         named=tuple(Named(i, prefix + name) for i, name in zip(indices, names, strict=True)),
@@ -277,7 +282,9 @@ def _ask_callable(function: Callable[[Any], Tensor], outputs: Any) -> Asked:
     def score(outputs: Any, repeats: int = 1) -> Tensor:
         scores = function(outputs)
         if not isinstance(scores, Tensor) or scores.ndim != 1 or (batch is not None and len(scores) != batch * repeats):
-            raise TargetError(f"target {name!r} gave {describe(scores)}: it must give one score an image, shape ({batch},)")
+            raise TargetError(
+                f"target {name!r} gave {describe(scores)}: it must give one score an image, shape ({batch},)"
+            )
         return scores
 
     return Asked(named=(Named(None, "score" if name == "<lambda>" else name),) * (batch or 1), score=score)

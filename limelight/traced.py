@@ -78,13 +78,13 @@ class Traced:
         steps: its operations in order; slot 0 is the layer's output.
         outputs: the network's outputs as leaves: slots, or None for what does not depend on the layer.
         changed: whether the network changes the layer's output in place.
-        sizes: bytes an image that each slot's own memory takes; views take none.
+        memory: which memory each slot's value lies in, and how many bytes an image that takes; views share theirs.
     """
 
     steps: tuple[Step, ...]
     outputs: tuple[Slot | None, ...]
     changed: bool
-    sizes: dict[int, int] = field(repr=False)
+    memory: dict[int, tuple[int, int]] = field(repr=False)
 
     @property
     def borrowed(self) -> list[Borrowed]:
@@ -115,11 +115,12 @@ class Traced:
     def row_bytes(self, graph: bool, first: int = 0) -> int:
         """Bytes an image that live at once from step ``first`` on; with a graph, everything lives to the end."""
         if graph:
-            return sum(self.sizes.values())
-        live, most = {0}, self.sizes[0]
+            return sum(dict(self.memory.values()).values())
+        live, most = {0}, 0
         for number, step in enumerate(self.steps):
             live |= {result for result in step.results if result is not None}
-            most = max(most, sum(self.sizes.get(slot, 0) for slot in live)) if number >= first else most
+            if number >= first:
+                most = max(most, sum(dict(self.memory[slot] for slot in live).values()))
             live -= set(self.last_uses[number])
         return most
 

@@ -278,7 +278,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 def test_a_notebook_shows_pictures_and_escapes_labels():
     e = replace(made(torch.ones(7, 2, 4, 4)), targets=[[Named(0, "<b>cat</b>"), Named(1, "dog & co")]] * 7)
     shown = e._repr_html_()
-    assert shown.count("<img src='data:image/png;base64,") == 12
+    assert shown.count("src='data:image/png;base64,") == 12
     assert "and 2 more" in shown
     assert "&lt;b&gt;cat&lt;/b&gt;" in shown
     assert "dog &amp; co" in shown

@@ -112,7 +112,7 @@ def sess(
         smooth: the standard deviation, in pixels, of the blur at the end: that of the reference's 11-pixel window.
     """
     crops = [crop for i in range(scales) for crop in _windows(1 + i * step)]
-    height, width = size = images.shape[-2:]
+    height, width = size = (images.shape[-2], images.shape[-1])
 
     def crop(few: Tensor) -> Tensor:
         chosen = [crops[i] for i in few.tolist()]

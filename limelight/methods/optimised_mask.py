@@ -98,7 +98,7 @@ def extremal_perturbation(
             # Ranked by rounded values: cells that differ by rounding errors alone must not be told apart by them.
             ranked = mask.flatten(1).gather(1, mask.detach().flatten(1).mul(1e3).round().argsort(dim=1, stable=True))
             held = (ranked - step).square().mean(dim=1).sum()
-            # The first fifth is for the score alone, so that the picture and not the cells' order says who starts ahead.
+            # The first fifth is for the score alone, so that the picture, not the cells' order, says who starts ahead.
             return 300 * max(progress - 0.2, 0) * held - _linearised(head, mixed, 1 / unit)
 
         mask = _optimised(activations.new_full((len(activations), 1, side, side), 0.5), cost, steps, rate)

@@ -82,9 +82,9 @@ def rise(
     """The mean of random smooth masks, each weighted by the score of the picture seen through it (eq. 6).
 
     A mask is a coarse grid of ``cells`` x ``cells``, each kept with probability ``keep``, enlarged bilinearly and
-    shifted at random by up to a cell. The paper's scores are probabilities: ask for ``probability(...)`` to follow it; a logit
-    works as well, and does not saturate. The mean score times the mean mask is taken off, which changes nothing but the
-    common offset and much of the sampling noise (the mean of the masks is known).
+    shifted at random by up to a cell. The paper's scores are probabilities: ask for ``probability(...)`` to follow it;
+    a logit works as well, and does not saturate. The mean score times the mean mask is taken off, which changes nothing
+    but the common offset and much of the sampling noise (the mean of the masks is known).
     """
     height, width = activations.shape[-2:]
     random = torch.Generator().manual_seed(seed)

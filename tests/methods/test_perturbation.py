@@ -113,7 +113,7 @@ def test_a_mask_finds_the_corner_that_matters(name):
     images = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
     network = nn.Sequential(nn.Conv2d(3, 3, 1), CornerBrightness())
     found = explain(network, images, name, steps=60, areas=(0.1, 0.2))[0]
-    assert 0 <= found.min() and found.max() <= 1
+    assert found.min() >= 0 and found.max() <= 1
     assert found[:8, :8].mean() > 2 * found[12:, 12:].mean()
 
 
