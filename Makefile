@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench docs clean
+.PHONY: help demo gallery test test-slow lint format bench docs clean
 
 help: ## Say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ $(VENV)/%.installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/demo.installed ## Explain photographs with a real network; pictures land in out/demo
 	@$(BIN)/python examples/demo.py
+
+gallery: $(VENV)/demo.installed ## Draw every method on six photographs; minutes; pictures land in out/gallery
+	@$(BIN)/python examples/gallery.py --docs
 
 test: $(VENV)/test.installed ## Run the default tests
 	@$(BIN)/python -m pytest -n auto -m "not slow"

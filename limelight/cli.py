@@ -16,6 +16,7 @@ from limelight.shell import Group, line, option
 
 if TYPE_CHECKING:
     from limelight.models import Model
+    from limelight.preprocessing import Fit
 
 DEFAULT_MODEL = "efficientnet_lite0"
 DEFAULT_OUT = Path("limelight-out")
@@ -32,6 +33,7 @@ def main(ctx: click.Context) -> None:
     limelight explain cat.jpg                  what a network sees, and where
     limelight explain photos/ --json           a folder's worth, for a program
     limelight explain cat.jpg --target tabby   where it sees what you choose
+    limelight compare cat.jpg --methods fast   by several methods, side by side
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -44,7 +46,10 @@ _json = option("--json", "as_json", is_flag=True, help="One JSON document on std
 _model_help = "A name from `limelight models`, or a checkpoint."
 _target_help = "A class; may be repeated.  [default: the predicted one]"
 _layer_help = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
+_own_layers_help = "A name from `limelight layers`; several are fused.  [default: each method's own]"
 _fit_help = "What the network sees: the middle, as it was evaluated; all of it, squeezed; or all of it, letter-boxed."
+_method_help = "A name from `limelight methods`; several with commas between."
+_methods_help = "all, fast (those of a single pass), or names from `limelight methods` with commas between."
 _fits = click.Choice(["crop", "whole", "pad"])
 _natural = click.IntRange(min=1)
 
@@ -57,7 +62,7 @@ _natural = click.IntRange(min=1)
 @_network("--batch-size", type=_natural, default=16, metavar="N", show_default=True, help="Photographs run at once.")
 @_question("--target", "targets", multiple=True, metavar="NAME|INDEX", help=_target_help)
 @_question("--top", type=_natural, metavar="K", help="The K most probable classes.")
-@_question("--method", default="gradcam", metavar="NAME", show_default=True, help="A name from `limelight methods`.")
+@_question("--method", default="gradcam", metavar="NAME,...", show_default=True, help=_method_help)
 @_question("--layer", "layers", multiple=True, metavar="NAME|GLOB", help=_layer_help)
 @_question("--fit", type=_fits, default="crop", show_default=True, help=_fit_help)
 @_picture("--out", type=Path, metavar="DIR", help=f"Where overlays go.  [default: {DEFAULT_OUT}; none with --json]")
@@ -102,6 +107,36 @@ def explain(
     failed = sum(record["error"] is not None for record in records)
     if failed:
         sys.exit(2 if failed == len(records) else 1)
+
+
+@main.command(short_help="Set several methods' maps of one photograph side by side.")
+@click.argument("photo", metavar="PHOTO")
+@_network("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", show_default=True, help=_model_help)
+@_network("--weights", default="default", metavar="FILE", help='A file, or "random".  [default: the published ones]')
+@_network("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 or mps.  [default: the fastest here]")
+@_question("--methods", "names", default="fast", metavar="NAME,...", show_default=True, help=_methods_help)
+@_question("--target", metavar="NAME|INDEX", help="A class.  [default: the predicted one]")
+@_question("--layer", "layers", multiple=True, metavar="NAME|GLOB", help=_own_layers_help)
+@_question("--fit", type=_fits, default="crop", show_default=True, help=_fit_help)
+@_picture("--out", type=Path, metavar="DIR", help=f"Where the sheet goes.  [default: {DEFAULT_OUT}; none with --json]")
+@_json
+def compare(photo: str, as_json: bool, out: Path | None, **how: Any) -> None:
+    """Set several methods' maps of one photograph side by side, with what each took and how much they agree.
+
+    \b
+    limelight compare cat.jpg                            the methods of a single pass
+    limelight compare cat.jpg --methods all              every one; the longest with fewer samples
+    limelight compare cat.jpg --methods gradcam,scorecam --target tabby
+
+    A method that this network can't be asked is listed with its reason, and the others go on. Times are of one run
+    after another on this machine; "agrees with" is the method whose map has the nearest order of cells (Spearman).
+    Ends with 0, or 2 when no method gave a map.
+    """
+    found = _compared(photo, out or (None if as_json else DEFAULT_OUT), **how)
+    if as_json:
+        printing.document(found)
+    else:
+        printing.compared(found)
 
 
 @main.command(short_help="List the layers of a network that a map can be drawn at.")
@@ -207,16 +242,55 @@ def _explained(
     if overlays:
         overlays.prepare()
         paths = overlays.others(paths, photos)
-    get(how["method"])
+    methods = [get(name) for name in how.pop("method").split(",")]
     loaded = _load(model, weights, device)
     how |= {"target": _target(targets, top, loaded.labels), "layer": list(layers) or None}
-    records = pipeline.explain_files(loaded, paths, overlays, **how)
-    if len(paths) < LONG or not sys.stderr.isatty():
-        return (yield from records)
+    records = pipeline.explain_files(loaded, paths, overlays, methods, **how)
+    yield from _tracked(records, "explaining", len(paths), shown=len(paths) >= LONG)
+
+
+def _compared(
+    source: str,
+    folder: Path | None,
+    *,
+    model: str,
+    weights: str,
+    device: str,
+    names: str,
+    target: str | None,
+    layers: Sequence[str],
+    fit: Fit,
+) -> dict[str, Any]:
+    """The record of a comparison, its sheet written."""
+    from limelight import comparison, images
+    from limelight.overlays import Overlays
+
+    methods = comparison.choose(names)
+    photo = images.read(source)
+    overlays = Overlays(folder) if folder else None
+    if overlays:
+        overlays.prepare()
+    loaded = _load(model, weights, device)
+    asked = _target([target] if target else [], None, loaded.labels)
+    running = comparison.trials(loaded, photo, methods, asked, list(layers) or None, fit)
+    done = list(_tracked(running, "comparing", len(methods)))
+    comparison.check(done)
+    found = comparison.record(photo, done)
+    if overlays:
+        path = overlays.folder / f"{Path(source).stem}_methods.png"
+        overlays.picture(path, comparison.sheet(done))
+        found["sheet"] = str(path)
+    return found
+
+
+def _tracked(steps: Iterator[Any], what: str, total: int, shown: bool = True) -> Iterator[Any]:
+    """The same, with a progress bar at a terminal."""
+    if not shown or not sys.stderr.isatty():
+        return (yield from steps)
     from rich.console import Console
     from rich.progress import track
 
-    yield from track(records, "explaining", total=len(paths), console=Console(stderr=True))
+    yield from track(steps, what, total=total, console=Console(stderr=True))
 
 
 def _load(model: str, weights: str, device: str) -> Model:

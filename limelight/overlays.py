@@ -15,6 +15,8 @@ from limelight import colormaps
 from limelight.errors import InputError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from limelight.explanation import Explanation
 
 
@@ -71,10 +73,18 @@ class Overlays:
         """
         for j, (target, name) in enumerate(zip(record["targets"], _names(record["targets"]), strict=True)):
             path = self.folder / f"{stem}_{name}.png"
-            buffer = io.BytesIO()
-            explanation.overlay(target=j, **self.look).save(buffer, "PNG")
-            self.put(path, buffer.getvalue())
+            self.picture(path, explanation.overlay(target=j, **self.look))
             target["overlay"] = str(path)
+
+    def picture(self, path: Path, picture: Image) -> None:
+        """Write a picture as PNG.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        self.put(path, buffer.getvalue())
 
     def put(self, path: Path, content: bytes) -> None:
         """Write a file aside and rename it when it is whole.

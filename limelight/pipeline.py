@@ -7,14 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from limelight.errors import InputError
-from limelight.explainer import explain
+from limelight.explainer import compare
+from limelight.explanation import Explanation
 from limelight.images import Photo, read
+from limelight.methods.registry import Method
 from limelight.models import Model
-from limelight.overlays import Overlays, unique_stems
+from limelight.overlays import Overlays, slug, unique_stems
 
 
 def explain_files(
-    model: Model, paths: Sequence[Path], overlays: Overlays | None = None, *, batch_size: int = 16, **how: Any
+    model: Model,
+    paths: Sequence[Path],
+    overlays: Overlays | None = None,
+    methods: Sequence[str | Method] = ("gradcam",),
+    *,
+    batch_size: int = 16,
+    **how: Any,
 ) -> Iterator[dict[str, Any]]:
     """Explain picture files; yield each one's record (see :meth:`Explanation.records`) as soon as it is done.
 
@@ -24,8 +32,9 @@ def explain_files(
         model: a loaded model with preprocessing.
         paths: the files.
         overlays: where to write pictures; None for none.
+        methods: each gives an entry for every target, and its name to the files where there are several.
         batch_size: how many are read and run at once.
-        **how: ``target``, ``method``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`; the target is
+        **how: ``target``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`; the target is
             one that any picture can be asked, not a list with one for each.
 
     Raises:
@@ -34,25 +43,36 @@ def explain_files(
     stems = unique_stems(paths)
     for start in range(0, len(paths), batch_size):
         batch = slice(start, start + batch_size)
-        yield from _explain_batch(model, paths[batch], stems[batch], overlays, how)
+        yield from _explain_batch(model, paths[batch], stems[batch], overlays, methods, how)
 
 
 def _explain_batch(
-    model: Model, paths: Sequence[Path], stems: Sequence[str], overlays: Overlays | None, how: dict[str, Any]
+    model: Model,
+    paths: Sequence[Path],
+    stems: Sequence[str],
+    overlays: Overlays | None,
+    methods: Sequence[str | Method],
+    how: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """The records of one batch, whose photographs are forgotten with it."""
     photos = [_read_or_error(path) for path in paths]
     good = [photo for photo in photos if isinstance(photo, Photo)]
-    explanations = iter(explain(model, good, batch_size=len(good), progress=False, **how) if good else ())
+    found = compare(model, good, methods, batch_size=len(good), progress=False, **how) if good else {}
+    explanations = zip(*found.values(), strict=True)
     for path, stem, photo in zip(paths, stems, photos, strict=True):
         if isinstance(photo, InputError):
             yield {"path": str(path), "size": None, "predictions": [], "targets": [], "notes": [], "error": str(photo)}
             continue
-        explanation = next(explanations)
-        (record,) = explanation.records()
+        yield _record(next(explanations), overlays, stem)
+
+
+def _record(explanations: Sequence[Explanation], overlays: Overlays | None, stem: str) -> dict[str, Any]:
+    """One picture's record: its targets by the first method, then by the next."""
+    records = [record for explanation in explanations for record in explanation.records()]
+    for explanation, record in zip(explanations, records, strict=True):
         if overlays:
-            overlays.write(explanation, record, stem)
-        yield record
+            overlays.write(explanation, record, f"{stem}_{slug(explanation.method)}" if len(records) > 1 else stem)
+    return {**records[0], "targets": [target for record in records for target in record["targets"]]}
 
 
 def _read_or_error(path: Path) -> Photo | InputError:

@@ -57,13 +57,40 @@ def explained(records: Sequence[dict[str, Any]]) -> None:
         return
     # Usually the prediction is what is explained: said once, there is room for it in 80 columns.
     asked = any(not _is_prediction(record, target) for record, target in targets)
-    columns = ["photo", "prediction", *["explained"] * asked, "prob.", "peak x, y", "overlay"]
-    rows = [_row(record, target, asked) for record, target in targets]
+    several = len({target["method"] for _, target in targets}) > 1
+    columns = ["photo", "prediction", *["explained"] * asked, *["method"] * several, "prob.", "peak x, y", "overlay"]
+    rows = [_row(record, target, asked, several) for record, target in targets]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     table(columns, rows, numbers=("prob.", "peak x, y"))
     for folder in dict.fromkeys(str(Path(target["overlay"]).parent) for _, target in targets if target["overlay"]):
         click.echo(f"\nthe overlays are in {folder}/")
+
+
+def compared(found: dict[str, Any]) -> None:
+    """A table of what :func:`limelight.comparison.record` gives, and where the sheet is."""
+    nearest = _nearest(found["agreement"]["methods"], found["agreement"]["rank_correlation"])
+    click.echo(f"{found['target']['label']} in {_name(found)}\n")
+    columns = ["method", "time", "x forward", "cost", "peak x, y", "agrees with"]
+    done = [method for method in found["methods"] if method["error"] is None]
+    rows = [
+        [
+            method["title"],
+            f"{method['milliseconds']:,.0f} ms",
+            f"{method['forwards']:,.1f}",
+            method["passes"],
+            _peak(method),
+            nearest[method["name"]],
+        ]
+        for method in done
+    ]
+    table(columns, rows, numbers=("time", "x forward", "peak x, y"))
+    for method in found["methods"]:
+        for kind in ("error", "warning"):
+            if method[kind]:
+                note(f"{'not here' if kind == 'error' else kind}: {method['title']}: {method[kind]}")
+    if found["sheet"]:
+        click.echo(f"\nthe maps, and how much they agree, are in {found['sheet']}")
 
 
 def troubles(record: dict[str, Any]) -> None:
@@ -78,12 +105,25 @@ def troubles(record: dict[str, Any]) -> None:
             note(f"warning: {name}: {target['warning']}")
 
 
-def _row(record: dict[str, Any], target: dict[str, Any], asked: bool) -> list[str]:
+def _row(record: dict[str, Any], target: dict[str, Any], asked: bool, several: bool) -> list[str]:
     predicted = record["predictions"][0]["label"] if record["predictions"] else ""
     probability = "" if target["probability"] is None else f"{target['probability']:.1%}"
-    peak = "none" if target["peak"] is None else "{:.0f}, {:.0f}".format(*target["peak"])
     overlay = Path(target["overlay"]).name if target["overlay"] else ""
-    return [_name(record), predicted, *[target["label"]] * asked, probability, peak, overlay]
+    chosen = [*[target["label"]] * asked, *[target["method"]] * several]
+    return [_name(record), predicted, *chosen, probability, _peak(target), overlay]
+
+
+def _peak(target: dict[str, Any]) -> str:
+    return "none" if target["peak"] is None else "{:.0f}, {:.0f}".format(*target["peak"])
+
+
+def _nearest(names: Sequence[str], correlations: Sequence[Sequence[float | None]]) -> dict[str, str]:
+    """For each method the other whose map is most like its own, with the rank correlation."""
+    near = {}
+    for name, row in zip(names, correlations, strict=True):
+        others = [(r, other) for r, other in zip(row, names, strict=True) if other != name and r is not None]
+        near[name] = "{1} {0:.2f}".format(*max(others)) if others else ""
+    return near
 
 
 def _is_prediction(record: dict[str, Any], target: dict[str, Any]) -> bool:

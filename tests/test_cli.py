@@ -197,6 +197,93 @@ def test_overlays_are_not_the_next_runs_photographs(photos, checkpoint):
     assert len(list(DEFAULT_OUT.iterdir())) == 3
 
 
+def test_several_methods_give_an_entry_and_a_file_each(photos, checkpoint):
+    """In the order they were asked for; the file's name tells which method drew it."""
+    asked = ["--method", "gradcam,Layer-CAM", "--target", "tabby", "--target", "espresso"]
+    result = limelight("explain", photos / "a.jpg", "--model", checkpoint, "--json", "--out", "maps", *asked)
+
+    (image,) = json.loads(result.stdout)["images"]
+    named = [(target["method"], target["label"], Path(target["overlay"]).name) for target in image["targets"]]
+    assert named == [
+        (method, label, f"a_{method}_{label}.png")
+        for method in ("gradcam", "layercam")
+        for label in ("tabby", "espresso")
+    ]
+    assert {name for *_, name in named} == {path.name for path in Path("maps").iterdir()}
+    table = limelight("explain", photos / "a.jpg", "--model", checkpoint, *asked).stdout.splitlines()
+    assert "method" in table[0]
+    assert ["gradcam" in row for row in table[2:6]] == [True, True, False, False]
+
+
+# ---- compare
+
+
+def test_methods_stand_side_by_side_in_a_table_and_on_a_sheet(photos, checkpoint):
+    """The sheet lands in the usual folder, and the table names it."""
+    result = limelight("compare", photos / "a.jpg", "--model", checkpoint, "--methods", "gradcam,lafam")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    (sheet,) = DEFAULT_OUT.iterdir()
+    with Image.open(sheet) as page:
+        assert min(page.size) > max(SIZE)
+    rows = [line for line in result.stdout.splitlines() if " ms " in line]
+    assert [row.split("  ")[0] for row in rows] == ["Grad-CAM", "LaFAM"]
+    assert sheet.name in result.stdout.splitlines()[-1]
+
+
+def test_a_comparison_as_json_has_cost_agreement_and_errors(photos, checkpoint):
+    """What programs rely on; a method that this network can't be asked has its reason, and stops nobody."""
+    options = ["--json", "--methods", "gradcam,hirescam,refinecam", "--layer", "layer4", "--target", "tabby"]
+    result = limelight("compare", photos / "a.jpg", "--model", checkpoint, *options)
+
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert set(found) == {"path", "predictions", "target", "methods", "agreement", "sheet"}
+    assert (found["target"]["label"], found["sheet"]) == ("tabby", None)
+    for method in found["methods"]:
+        assert set(method) == {
+            "name", "title", "settings", "passes", "milliseconds", "forwards", "layer", "peak", "warning", "error",
+        }  # fmt: skip
+        assert method["milliseconds"] > 0
+        assert method["forwards"] > 0
+        assert method["layer"] == "layer4"
+    names, matrix = found["agreement"]["methods"], found["agreement"]["rank_correlation"]
+    assert names == ["gradcam", "hirescam", "refinecam"]
+    assert [len(row) for row in matrix] == [3, 3, 3]
+    assert matrix[0][1] == pytest.approx(1, abs=1e-3)  # the same map on a network of pooling and one linear layer
+    assert not DEFAULT_OUT.exists()
+
+
+def test_a_method_that_can_not_be_had_is_told_and_the_others_are_compared(photos, checkpoint):
+    """CAM has no weights for a layer in the middle."""
+    options = ["--methods", "cam,gradcam", "--layer", "layer2"]
+    result = limelight("compare", photos / "a.jpg", "--model", checkpoint, *options, "--json")
+    refused_one, done = json.loads(result.stdout)["methods"]
+    assert result.exit_code == 0
+    assert "use gradcam" in refused_one["error"]
+    assert done["error"] is None
+
+    told = limelight("compare", photos / "a.jpg", "--model", checkpoint, *options)
+    assert told.stderr.startswith("not here: CAM: ")
+    assert "Grad-CAM" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--methods", "gradcm"], ["gradcm", "Did you mean 'gradcam'"]),
+        (["--methods", "cam", "--layer", "layer2"], ["none of these methods", "use gradcam"]),
+        (["--layer", "layr4"], ["layr4", "Did you mean", "layer4"]),
+        (["--target", "tabbi"], ["tabbi", "Did you mean 'tabby'"]),
+        (["--out", "photos/a.jpg"], ["photos/a.jpg", "it is a file"]),
+    ],
+    ids=lambda value: "-".join(value) if value[0].startswith("--") else None,
+)
+def test_a_comparison_that_can_not_be_made_is_refused_in_one_line(photos, checkpoint, options, words):
+    said = refused(limelight("compare", photos / "a.jpg", "--model", checkpoint, *options))
+    assert [word for word in words if word not in said] == []
+
+
 # ---- what is refused
 
 
@@ -298,7 +385,7 @@ def test_an_error_nobody_foresaw_is_one_line_too(photos, checkpoint, monkeypatch
     def explode(*args, **options):
         raise RuntimeError("the sky\nfell down")
 
-    monkeypatch.setattr(pipeline, "explain", explode)
+    monkeypatch.setattr(pipeline, "compare", explode)
     said = refused(limelight("explain", photos, "--model", checkpoint))
     assert "RuntimeError: the sky fell down" in said
     assert "--debug" in said
@@ -337,7 +424,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    monkeypatch.setattr(pipeline, "explain", lambda *args, **options: pytest.fail("it computed"))
+    monkeypatch.setattr(pipeline, "compare", lambda *args, **options: pytest.fail("it computed"))
     assert "Read-only file system" in refused(limelight("explain", photos, "--model", checkpoint, "--out", "maps"))
 
 
