@@ -33,14 +33,14 @@ def meaningful_perturbation(
     steps: int = 200,
     cells: int = 28,
     rate: float = 0.1,
-    sparsity: float = 1e-2,
+    sparsity: float = 0.5,
     smoothness: float = 0.2,
     jitter: int = 4,
     seed: int = 0,
 ) -> Float[Tensor, "batch height width"]:
     """The smallest smooth region whose blurring makes the score fall (the deletion game, eq. 6): 1 where blurred.
 
-    The mask is ``cells`` wide, enlarged bilinearly; its size and its total variation (to the third power) cost
+    The mask is ``cells`` wide, enlarged bilinearly; its mean and its total variation (to the third power) cost
     ``sparsity`` and ``smoothness``; the picture is shifted by up to ``jitter`` pixels in each step, against artefacts.
     The score is measured in units of what blurring everything takes away, so that the costs mean the same for logits
     and probabilities.
@@ -55,7 +55,11 @@ def meaningful_perturbation(
         shift = torch.randint(-jitter, jitter + 1, (2,), generator=random).tolist()
         mixed = torch.lerp(activations, blurred, _enlarged(mask, (height, width))).roll(shift, dims=(-2, -1))
         rows, columns = (mask.diff(dim=d).abs().pow(3).sum() for d in (-2, -1))
-        return _linearised(head, mixed, 1 / unit) + sparsity * mask.sum() / side + smoothness * (rows + columns)
+        return (
+            _linearised(head, mixed, 1 / unit)
+            + sparsity * mask.flatten(1).mean(dim=1).sum()
+            + smoothness * (rows + columns)
+        )
 
     mask = _optimised(activations.new_full((len(activations), 1, side, side), 0.5), cost, steps, rate)
     return _enlarged(mask, (height, width))[:, 0]
@@ -82,8 +86,8 @@ def extremal_perturbation(
     """For each area, the region of that size which keeps the score highest when all else is blurred; summed over areas.
 
     The area is held by comparing the mask's sorted values with a step (eq. 4), at a cost that grows through the steps.
-    A pixel counts for as many areas as contain it, so what is needed first is highest. The mask is made smooth by being
-    coarse and enlarged bilinearly, where the paper has a smooth maximum over shifted kernels (its eq. 6).
+    A pixel counts for as many areas as contain it, so what is needed first is highest.
+    The mask is kept in one piece by a smooth maximum over each cell's surroundings (its eq. 6).
     """
     height, width = activations.shape[-2:]
     blurred = _blur(activations, min(height, width) / 11)
@@ -94,6 +98,7 @@ def extremal_perturbation(
         step = (torch.arange(side * side, device=activations.device) >= (1 - area) * side * side).to(activations.dtype)
 
         def cost(mask: Tensor, progress: float, step: Tensor = step) -> Tensor:
+            mask = _grown(mask)
             mixed = torch.lerp(blurred, activations, _enlarged(mask, (height, width)))
             # Ranked by rounded values: cells that differ by rounding errors alone must not be told apart by them.
             ranked = mask.flatten(1).gather(1, mask.detach().flatten(1).mul(1e3).round().argsort(dim=1, stable=True))
@@ -102,7 +107,7 @@ def extremal_perturbation(
             return 300 * max(progress - 0.2, 0) * held - _linearised(head, mixed, 1 / unit)
 
         mask = _optimised(activations.new_full((len(activations), 1, side, side), 0.5), cost, steps, rate)
-        total += _enlarged(mask, (height, width))[:, 0] / len(areas)
+        total += _enlarged(_grown(mask), (height, width))[:, 0] / len(areas)
     return total
 
 
@@ -135,6 +140,14 @@ def _linearised(head: Head, images: Tensor, weights: Tensor) -> Tensor:
     """
     ((_, gradients, _),) = head.gradients(lambda few: images.detach().expand(len(few), *images.shape), 1)
     return (gradients[0] * weights.view(-1, 1, 1, 1) * images).sum()
+
+
+def _grown(mask: Tensor, reach: int = 3, sharpness: float = 20.0) -> Tensor:
+    """Each cell the smooth maximum of the cells around it, the nearer the more: a mask of specks can't be (eq. 6)."""
+    offsets = torch.arange(-reach, reach + 1, device=mask.device, dtype=mask.dtype)
+    near = torch.exp(-0.5 * ((offsets[:, None] ** 2 + offsets**2) / (reach / 2) ** 2)).flatten()
+    around = F.unfold(F.pad(mask, [reach] * 4, mode="replicate"), 2 * reach + 1) * near[:, None]
+    return (around * torch.softmax(sharpness * around, dim=1)).sum(dim=1).view_as(mask)
 
 
 def _enlarged(mask: Tensor, size: tuple[int, int]) -> Tensor:
