@@ -42,7 +42,7 @@ class Folded(Captured):
             used = [
                 (root, slope.unflatten(0, (self.times, -1)))
                 for root, slope in zip(roots, slopes, strict=True)
-                if slope is not None
+                if slope is not None  # pyright: ignore[reportUnnecessaryComparison]: allow_unused gives None
             ]
             gradients = torch.autograd.grad(
                 [root for root, _ in used],

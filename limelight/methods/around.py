@@ -53,7 +53,9 @@ def noise_tunnel(
     if kind not in KINDS:
         raise MethodError(f"no kind of noise tunnel is called {kind!r}; there are {', '.join(KINDS)}")
 
-    def function(images: Tensor, rerun: Rerun, *, samples=samples, noise=noise, seed=seed) -> Tensor:
+    def function(
+        images: Tensor, rerun: Rerun, *, samples: int = samples, noise: float = noise, seed: int = seed
+    ) -> Tensor:
         return over_noise(images, rerun, lambda evidence: evidence.raw_maps(inner)[0], kind, samples, noise, seed)
 
     return replace(

@@ -6,6 +6,7 @@ its inside. At an inner layer the same functions perturb the layer's activations
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -160,7 +161,9 @@ def _filled(activations: Tensor, covered: Tensor, baseline: float) -> Tensor:
     return torch.where(covered[:, :, None], baseline, activations)
 
 
-def _weighted(weights: Float[Tensor, "count batch"], masks) -> Float[Tensor, "batch height width"]:
+def _weighted(
+    weights: Float[Tensor, "count batch"], masks: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "batch height width"]:
     """The sum of masks by their weights, a few masks at a time."""
     few = torch.arange(len(weights), device=weights.device).split(64)
     return sum(torch.einsum("nb,nhw->bhw", weights[i], masks(i).to(weights.dtype)) for i in few)  # type: ignore[return-value]

@@ -14,7 +14,8 @@ from limelight.models.model import Model
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 FORMAT = 1
-KINDS = {"architecture": str, "preprocessing": dict | None, "labels": list | None}  # of what loading needs
+# pyright: reportMissingTypeArgument=false
+KINDS = {"architecture": str, "preprocessing": dict | None, "labels": list | None}
 
 
 def save(model: Model, folder: str | Path, **card: Any) -> Path:
