@@ -24,6 +24,9 @@ demo: $(VENV)/demo.installed ## Explain photographs with a real network; picture
 gallery: $(VENV)/demo.installed ## Draw every method on six photographs; minutes; pictures land in out/gallery
 	@$(BIN)/python examples/gallery.py --docs
 
+# One process a core, one thread a process: two that spin for the same core take twice the time.
+test test-slow: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/test.installed ## Run the default tests
 	@$(BIN)/python -m pytest -n auto -m "not slow"
 
