@@ -12,6 +12,7 @@ import click
 
 from limelight import printing
 from limelight.errors import InputError
+from limelight.progress import tracked, watched
 from limelight.shell import Group, line, option
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def _explained(
     loaded = _load(model, weights, device)
     how |= {"target": _target(targets, top, loaded.labels), "layer": list(layers) or None}
     records = pipeline.explain_files(loaded, paths, overlays, methods, **how)
-    yield from _tracked(records, "explaining", len(paths), shown=len(paths) >= LONG)
+    yield from tracked(records, "explaining", len(paths), shown=len(paths) >= LONG and watched())
 
 
 def _compared(
@@ -273,7 +274,7 @@ def _compared(
     loaded = _load(model, weights, device)
     asked = _target([target] if target else [], None, loaded.labels)
     running = comparison.trials(loaded, photo, methods, asked, list(layers) or None, fit)
-    done = list(_tracked(running, "comparing", len(methods)))
+    done = list(tracked(running, "comparing", len(methods), shown=watched()))
     comparison.check(done)
     found = comparison.record(photo, done)
     if overlays:
@@ -281,16 +282,6 @@ def _compared(
         overlays.picture(path, comparison.sheet(done))
         found["sheet"] = str(path)
     return found
-
-
-def _tracked(steps: Iterator[Any], what: str, total: int, shown: bool = True) -> Iterator[Any]:
-    """The same, with a progress bar at a terminal."""
-    if not shown or not sys.stderr.isatty():
-        return (yield from steps)
-    from rich.console import Console
-    from rich.progress import track
-
-    yield from track(steps, what, total=total, console=Console(stderr=True))
 
 
 def _load(model: str, weights: str, device: str) -> Model:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -17,18 +16,20 @@ from limelight.cut import Captured, Cut, LayerSpec, Site, first_tensor, resolve
 from limelight.errors import InputError, LimelightError, MethodError, ModelError, SharedLayerWarning, ZeroMapWarning
 from limelight.explanation import Explanation, Prediction
 from limelight.grid import default_layer
-from limelight.heatmap import FUSIONS
-from limelight.heatmap import fuse as check_fusion
+from limelight.heatmap import check_fusion
 from limelight.images import Photo, read
 from limelight.methods.evidence import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.preprocessing import Fit, Preprocessing, View
+from limelight.progress import tracked, watched
 from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+LONG = 4
+"""From more batches than this on, a progress bar is worth its line."""
 PREDICTIONS = 5
 """How many predictions an explanation keeps for each image."""
 
@@ -121,8 +122,7 @@ def _explain_with(
         raise ModelError(
             "the network was made inside torch.inference_mode(), which rules out gradients: make it outside"
         )
-    if fusion not in FUSIONS:
-        check_fusion([], fusion)
+    check_fusion(fusion)
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: at least one image must run at once")
     if layer is not None:
@@ -132,7 +132,8 @@ def _explain_with(
     prepare = _Prepare(network, preprocessing, fit)
     starts = range(0, len(source), batch_size)
     parts: list[list[Explanation]] = []
-    for start in _shown(starts, progress):
+    shown = len(starts) > LONG and watched() if progress is None else progress
+    for start in tracked(starts, "explaining", len(starts), shown):
         stop = min(start + batch_size, len(source))
         batch = prepare(source[start:stop])
         try:
@@ -280,17 +281,6 @@ class _Prepare:
         devices = {tensor.device for tensor in self.network.parameters()}  # a network may be spread over several
         if images.device not in devices:
             raise InputError(f"the images are on {images.device}, the network on {first}: images.to('{first}')")
-
-
-def _shown(steps: range, progress: bool | None) -> Iterator[int]:
-    if progress is None:
-        progress = len(steps) > 4 and sys.stderr.isatty()
-    if not progress:
-        return iter(steps)
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(track(steps, "explaining", console=Console(stderr=True)))
 
 
 def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Tensor, first: int) -> None:

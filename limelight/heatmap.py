@@ -65,14 +65,23 @@ FUSIONS = {
 }
 
 
-def fuse(maps: Sequence[Float[Tensor, "... height width"]], how: str = "mean") -> Float[Tensor, "... height width"]:
-    """Make one map of the maps of several layers, each in [0, 1] and of one size; in [0, 1] again.
+def check_fusion(how: str) -> None:
+    """Refuse a fusion that there is not.
 
     Raises:
         MethodError: ``how`` is not one of "mean", "max", "product".
     """
     if how not in FUSIONS:
         raise MethodError(f"no fusion is called {how!r}; there are {', '.join(FUSIONS)}")
+
+
+def fuse(maps: Sequence[Float[Tensor, "... height width"]], how: str = "mean") -> Float[Tensor, "... height width"]:
+    """Make one map of the maps of several layers, each in [0, 1] and of one size; in [0, 1] again.
+
+    Raises:
+        MethodError: ``how`` is not one of "mean", "max", "product".
+    """
+    check_fusion(how)
     return maps[0] if len(maps) == 1 else rescale(FUSIONS[how](torch.stack(list(maps))))
 
 

@@ -42,9 +42,6 @@ from limelight.methods.input_gradient import (
     input_x_gradient,
     integrated_gradients,
     saliency,
-    smooth_grad,
-    smooth_grad_squared,
-    var_grad,
     xrai,
 )
 from limelight.methods.layer_attribution import (
@@ -54,6 +51,7 @@ from limelight.methods.layer_attribution import (
     layer_gradient_x_activation,
     layer_integrated_gradients,
 )
+from limelight.methods.noisy_gradient import smooth_grad, smooth_grad_squared, var_grad
 from limelight.methods.optimised_mask import extremal_perturbation, meaningful_perturbation
 from limelight.methods.perturbation import feature_ablation, occlusion, rise
 from limelight.methods.registry import REGISTRY, Method, get, spelling
