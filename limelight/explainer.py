@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import Captured, Cut, LayerSpec, Site, first_tensor, resolve
+from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
 from limelight.errors import InputError, LimelightError, MethodError, ModelError, SharedLayerWarning, ZeroMapWarning
 from limelight.explanation import Explanation, Prediction
 from limelight.grid import default_layer
@@ -21,6 +21,7 @@ from limelight.images import Photo, read
 from limelight.methods.evidence import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
+from limelight.nested import first_tensor
 from limelight.preprocessing import Fit, Preprocessing, View
 from limelight.progress import tracked, watched
 from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of

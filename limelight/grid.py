@@ -14,8 +14,9 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import first_tensor, hooked, module_at, own_copies
+from limelight.cut import hooked, module_at
 from limelight.errors import LayerError
+from limelight.nested import first_tensor, own_copies
 
 HANDS_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)
 """Modules that, in evaluation mode, give what they were given."""

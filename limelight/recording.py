@@ -19,7 +19,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from limelight.borrow import borrowed
-from limelight.cut import Captured, Site, hooked, with_first_tensor
+from limelight.cut import Captured, Site, hooked
+from limelight.nested import with_first_tensor
 from limelight.traced import Borrowed, Rows, Slot, Step, Traced, Untraceable, Weight
 
 

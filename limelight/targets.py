@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from limelight.cut import describe, first_tensor
 from limelight.errors import TargetError, closest
+from limelight.nested import describe, first_tensor
 
 Labels = Sequence[str] | None
 Target = Any  # an index, a label, a callable, one of the values below, or a sequence of those: one for each image

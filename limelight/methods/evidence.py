@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limelight.cut import INPUT, Captured, Cut, LayerSpec, Site, describe
+from limelight.cut import INPUT, Captured, Cut, LayerSpec, Site
 from limelight.errors import MethodError
 from limelight.fold import fold, targets_at_once
 from limelight.grid import Visit, as_grid, candidates, walk
 from limelight.head import Head, at_least_single, own_activations
 from limelight.methods.registry import Method
+from limelight.nested import describe
 from limelight.targets import Asked, logits_of, together
 
 
