@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from limelight.models import load as load
     from limelight.preprocessing import Preprocessing as Preprocessing
     from limelight.targets import (
+        contrast as contrast,
+    )
+    from limelight.targets import (
         counter as counter,
     )
     from limelight.targets import (
@@ -50,7 +53,7 @@ _HOME = {
     "images": ["Photo", "read"],
     "models": ["Model", "available", "load"],
     "preprocessing": ["Preprocessing"],
-    "targets": ["counter", "each", "log_probability", "probability", "top"],
+    "targets": ["contrast", "counter", "each", "log_probability", "probability", "top"],
 }
 _ROOM = {name: room for room, names in _HOME.items() for name in names}
 

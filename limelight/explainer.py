@@ -55,7 +55,8 @@ def explain(
             those; for any network a float tensor ``(batch, channels, height, width)``, already preprocessed.
         target: None for the predicted class; a class index or label; a callable ``outputs -> (batch,)`` scores;
             ``each(...)`` or ``top(k)`` for several targets of every image; or a list, one target for each image.
-            Scores are logits unless wrapped in ``probability`` or ``log_probability``; ``counter`` negates.
+            Scores are logits unless wrapped in ``probability`` or ``log_probability``; ``counter`` negates and
+            ``contrast`` subtracts.
         method: a name from ``limelight methods``, or a function of the same shape, such as
             ``lambda activations, gradients: ...`` giving ``(batch, *grid)``.
         layer: a name, a glob, a module, or a list of those; None for the last layer that has a grid.

@@ -64,6 +64,14 @@ class Counter:
     target: Target
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """One target rather than another: the difference of their scores."""
+
+    target: Target
+    other: Target
+
+
 def top(k: int) -> Top:
     """The ``k`` classes with the highest scores, best first: ``k`` targets for every image."""
     if k < 1:
@@ -91,6 +99,20 @@ def log_probability(target: Target = None) -> Scored:
 def counter(target: Target = None) -> Counter:
     """What speaks *against* the target: the negated score (counterfactual maps, Selvaraju et al. 2017, sec. 3.4)."""
     return Counter(target)
+
+
+def contrast(target: Target, other: Target) -> Contrast:
+    """Why ``target`` rather than ``other``: the score of the first minus that of the second. None: the predicted class.
+
+    In evaluation mode the difference of two logits is the logarithm of the odds between the two classes.
+
+    Raises:
+        TargetError: both are the same.
+    """
+    target, other = _plain(target), _plain(other)
+    if type(target) is type(other) and target == other:
+        raise TargetError(f"contrast({target!r}, {other!r}): a target can't be told from itself; give two")
+    return Contrast(target, other)
 
 
 @dataclass(frozen=True)
@@ -177,6 +199,8 @@ def check(target: Target, batch: int, labels: Labels = None) -> None:
         parts = list(target.targets)
     elif isinstance(target, Scored | Counter):
         parts = [target.target]
+    elif isinstance(target, Contrast):
+        parts = [target.target, target.other]
     else:
         if isinstance(target, int | str):
             class_index(target, len(labels) if labels else None, labels)
@@ -203,6 +227,8 @@ def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
         return [asked for one in target.targets for asked in ask(one, outputs, labels)]
     if isinstance(target, Counter):
         return [_against(asked) for asked in ask(target.target, outputs, labels)]
+    if isinstance(target, Contrast):
+        return _ask_contrast(ask(target.target, outputs, labels), ask(target.other, outputs, labels))
     scale = "logit"
     if isinstance(target, Scored):
         scale, target = target.scale, _plain(target.target)
@@ -316,6 +342,24 @@ def _against(asked: Asked) -> Asked:
     return Asked(
         named=tuple(Named(index, f"not {label}") for index, label in asked.named),
         score=lambda outputs, repeats=1: -asked.score(outputs, repeats),
+    )
+
+
+def _ask_contrast(asked: Sequence[Asked], others: Sequence[Asked]) -> list[Asked]:
+    if len(others) == 1:
+        others = list(others) * len(asked)
+    if len(asked) != len(others):
+        raise TargetError(f"contrast(...) has {len(asked)} targets on one side and {len(others)} on the other")
+    return [_rather_than(one, other) for one, other in zip(asked, others, strict=True)]
+
+
+def _rather_than(asked: Asked, other: Asked) -> Asked:
+    return Asked(
+        named=tuple(
+            Named(None, f"{one.label} rather than {rival.label}")
+            for one, rival in zip(asked.named, other.named, strict=True)
+        ),
+        score=lambda outputs, repeats=1: asked.score(outputs, repeats) - other.score(outputs, repeats),
     )
 
 

@@ -14,6 +14,7 @@ from limelight.targets import (
     ask,
     check,
     class_index,
+    contrast,
     counter,
     each,
     log_probability,
@@ -104,6 +105,42 @@ def test_counter_negates_whatever_it_turns_round():
     torch.testing.assert_close(answers([counter(2), 3])[1], torch.tensor([[-2.0], [7.0]]))
 
 
+@pytest.mark.parametrize("target", [None, 3, probability(3), lambda out: out[:, 2] * 2], ids=spelt)
+def test_a_contrast_is_the_first_score_less_the_second(target):
+    contrasted = answers(contrast(target, "tabby"))[1]
+    torch.testing.assert_close(contrasted, answers(target)[1] - answers("tabby")[1])
+    torch.testing.assert_close(answers(counter(contrast(target, "tabby")))[1], -contrasted)
+
+
+def test_a_contrast_of_several_targets_sets_each_against_the_other():
+    names, scores = answers(contrast(top(2), 2))
+    torch.testing.assert_close(scores, answers(top(2))[1] - answers(2)[1])
+    assert names[0][1].label == "crane rather than crane"  # two classes of one name, as ImageNet has
+
+
+def test_each_image_gets_its_own_contrast():
+    names, scores = answers([contrast(2, 1), contrast("tabby", 4)])
+    assert torch.equal(scores, torch.tensor([[-2.0], [3.0]]))
+    assert [row[0] for row in names] == [
+        Named(None, "crane rather than Espresso"),
+        Named(None, "tabby rather than crane"),
+    ]
+
+
+@pytest.mark.parametrize(("target", "other"), [(1, 1), ("tabby", "tabby"), (None, None), (np.int64(3), 3)], ids=spelt)
+def test_nothing_is_contrasted_with_itself(target, other):
+    with pytest.raises(TargetError, match="can't be told from itself"):
+        contrast(target, other)
+
+
+def test_a_contrast_is_checked_on_both_sides():
+    for wrong in (contrast("tabbi", 1), contrast(1, "tabbi")):
+        with pytest.raises(TargetError, match="no class is called 'tabbi'"):
+            check(wrong, 2, LABELS)
+    with pytest.raises(TargetError, match="2 targets on one side and 3 on the other"):
+        ask(contrast(top(2), top(3)), OUTPUTS, LABELS)
+
+
 def margin(outputs):
     return outputs[:, 2] - outputs[:, 1]
 
@@ -115,6 +152,7 @@ def margin(outputs):
         (counter("espresso"), "not Espresso"),
         (probability("espresso"), "probability of Espresso"),
         (counter(log_probability(1)), "not log probability of Espresso"),
+        (contrast("espresso", 0), "Espresso rather than tabby"),
         (margin, "margin"),
         (lambda out: out[:, 0], "score"),
     ],
@@ -146,13 +184,15 @@ def test_each_image_gets_its_own_callable():
 def test_scores_of_repeated_outputs_are_the_scores_repeated(targets, repeats, seed):
     """A replay's outputs hold the batch several times, block after block."""
     outputs = torch.randn(len(targets), 5, generator=torch.Generator().manual_seed(seed))
-    for target in (targets, [counter(one) for one in targets], None, top(2), lambda out: out[:, 0] * 2):
+    for target in (targets, [counter(one) for one in targets], None, contrast(top(2), 1), lambda out: out[:, 0] * 2):
         for asked in ask(target, outputs):
             again = asked.score(outputs.repeat(repeats, 1), repeats)
             torch.testing.assert_close(again, asked.score(outputs).repeat(repeats))
 
 
-@pytest.mark.parametrize("target", [2, probability(2), log_probability(2), counter(2), [2, 2]], ids=spelt)
+@pytest.mark.parametrize(
+    "target", [2, probability(2), log_probability(2), counter(2), contrast(2, 0), [2, 2]], ids=spelt
+)
 def test_scores_are_differentiable_and_an_image_only_moves_its_own(target):
     outputs = OUTPUTS.clone().requires_grad_()
     (asked,) = ask(target, outputs)
