@@ -50,6 +50,11 @@ def table(
     Console(width=None if sys.stdout.isatty() else UNBOUNDED, highlight=False).print(grid)
 
 
+def yes(fact: bool) -> str:
+    """A cell for a fact that holds or not."""
+    return "yes" if fact else ""
+
+
 def explained(records: Sequence[dict[str, Any]]) -> None:
     """A table of what :meth:`limelight.explanation.Explanation.records` gives, and where the overlays are."""
     targets = [(record, target) for record in records for target in record["targets"]]

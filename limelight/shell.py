@@ -93,6 +93,11 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def command(**facts: Any) -> Callable[[Callable[..., Any]], Command]:
+    """A command, as in click, whose errors are one line. A group takes it up with ``add_command``."""
+    return click.command(cls=Command, **facts)
+
+
 def option(*names: str, heading: str = OTHER, **facts: Any) -> Callable[..., Any]:
     """An option of a command, as in click, listed under a heading."""
     return click.option(*names, cls=Option, heading=heading, **facts)

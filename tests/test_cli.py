@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 from limelight import methods as all_methods
 from limelight import models as all_models
 from limelight import pipeline
-from limelight.cli import DEFAULT_OUT, main
+from limelight.cli import main
+from limelight.commands.options import DEFAULT_OUT
 from limelight.overlays import Overlays
 from tests.pictures import SIZE, noise, write_broken, write_unusual
 from tests.tiny import LABELS, SILENT, tiny

@@ -1,0 +1,1 @@
+"""One file a command. Each imports nothing heavy until its command runs."""

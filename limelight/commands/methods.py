@@ -1,0 +1,33 @@
+"""``limelight methods``: the methods, with what each needs and costs."""
+
+from __future__ import annotations
+
+from limelight import printing
+from limelight.commands.options import json_option
+from limelight.shell import command
+
+
+@command(short_help="List the methods, with what each needs and costs.")
+@json_option
+def methods(as_json: bool) -> None:
+    """List the methods, with what each needs and costs."""
+    from limelight import listing
+
+    found = listing.methods()
+    if as_json:
+        printing.document({"methods": found})
+        return
+    rows = [
+        (
+            m["name"],
+            m["title"],
+            m["source"].partition(",")[0],
+            m["passes"],
+            printing.yes(m["discriminative"]),
+            ", ".join(m["needs"]),
+        )
+        for m in found
+    ]
+    printing.table(
+        ["name", "method", "source", "passes", "per class", "needs"], rows, whole=("source", "passes", "per class")
+    )

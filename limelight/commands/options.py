@@ -1,0 +1,75 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from limelight.errors import InputError
+from limelight.shell import line, option
+
+if TYPE_CHECKING:
+    from limelight.models import Model
+
+DEFAULT_MODEL = "efficientnet_lite0"
+DEFAULT_OUT = Path("limelight-out")
+
+NATURAL = click.IntRange(min=1)
+FITS = click.Choice(["crop", "whole", "pad"])
+FIT = "What the network sees: the middle, as it was evaluated; all of it, squeezed; or all of it, letter-boxed."
+
+# Which heading of the help an option stands under.
+network = partial(option, heading="The network")
+question = partial(option, heading="What is explained")
+pictures = partial(option, heading="The pictures")
+json_option = option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else there.")
+
+
+_MODEL = "A name from `limelight models`, or a checkpoint."
+_WEIGHTS = 'A file, or "random".  [default: the published ones]'
+_DEVICE = "cpu, cuda, cuda:1 or mps.  [default: the fastest here]"
+
+
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--model``, ``--weights`` and ``--device``: what :func:`load_model` takes."""
+    function = network("--device", default="auto", metavar="NAME", help=_DEVICE)(function)
+    function = network("--weights", default="default", metavar="FILE", help=_WEIGHTS)(function)
+    return network("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", show_default=True, help=_MODEL)(function)
+
+
+def load_model(model: str, weights: str, device: str) -> Model:
+    """The network that the shared options name, on its device.
+
+    Raises:
+        InputError: no such device, or it can't be used here.
+        ModelError: no such network, or no weights for it.
+    """
+    import torch
+
+    from limelight.models import load
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"no device is called {device!r}: give cpu, cuda, cuda:1, mps or auto") from None
+    try:
+        torch.zeros(1, device=place).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device!r} can't be used here: {line(error).partition('. ')[0]}") from error
+    return load(model, weights=weights, device=place)
+
+
+def target_of(targets: Sequence[str], top: int | None, labels: Sequence[str] | None) -> Any:
+    """What is asked of the network by ``--target`` and ``--top``."""
+    from limelight.targets import Each, Top
+
+    # A number is an index, unless the network has a class of that very name (digits, years).
+    asked = [int(name) if name.isdecimal() and name not in (labels or ()) else name for name in targets]
+    asked += [Top(top)] if top else []
+    return Each(tuple(asked)) if asked else None
