@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from limelight.errors import ModelError
+from limelight.files import aside, write_whole
 from limelight.models.catalogue import find
 from limelight.models.model import Model
 
@@ -42,9 +41,9 @@ def save(model: Model, folder: str | Path, **card: Any) -> Path:
     tensors = {
         name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.network.state_dict().items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, lambda aside: save_file(tensors, aside))
-    _replace(folder / CARD, lambda aside: aside.write_text(text, encoding="utf-8"))
+    with aside(folder / WEIGHTS) as partial:
+        save_file(tensors, partial)
+    write_whole(folder / CARD, text)
     return folder
 
 
@@ -74,12 +73,3 @@ def read_card(path: str | Path) -> dict[str, Any]:
 def weights_file(path: Path) -> Path:
     """The file of weights of a checkpoint, given its folder or that file."""
     return path / WEIGHTS if path.is_dir() else path
-
-
-def _replace(file: Path, write: Callable[[Path], Any]) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        write(aside)
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from limelight.data.grains.drawing import SMALLEST, Scene, render
 from limelight.data.grains.shortcuts import Shortcut
 from limelight.data.grains.things import GRAINS
 from limelight.errors import InputError
+from limelight.files import forget_partial, write_whole
 
 SPLITS = ("train", "val", "test")
 LABELS = tuple(GRAINS)
@@ -130,12 +131,11 @@ def _claim(folder: Path, job: _Job) -> None:
     if card.exists():
         if card.read_text() != text:
             raise InputError(f"{folder} holds another set of grains ({card.name} says which); give another folder.")
-        for left in folder.rglob(".*.part"):  # by a run that was killed
-            left.unlink()
+        forget_partial(folder)
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; give a new folder.")
     else:
-        _put(card, text.encode())
+        write_whole(card, text.encode())
 
 
 def _pictures(job: _Job, shortcut: Shortcut | None) -> Iterator[Picture]:
@@ -190,12 +190,12 @@ def _cores() -> int:
 def _write_picture(folder: Path, picture: Picture, size: int) -> None:
     scene = render(picture.seed, picture.label, size, picture.shortcut)
     photo = Image.fromarray(scene.image)
-    _put(folder / f"{picture.name}.jpg", _encoded(photo, "JPEG", quality=_QUALITY, subsampling=0))
-    _put(folder / "masks" / f"{picture.name}.png", _encoded(_numbered(scene), "PNG"))
+    write_whole(folder / f"{picture.name}.jpg", _encoded(photo, "JPEG", quality=_QUALITY, subsampling=0))
+    write_whole(folder / "masks" / f"{picture.name}.png", _encoded(_numbered(scene), "PNG"))
     if picture.shortcut:
         where = Image.fromarray(scene.shortcut_mask.astype(np.uint8) * 255)
-        _put(folder / "shortcuts" / f"{picture.name}.png", _encoded(where, "PNG"))
-    _put(_scene_path(folder, picture), json.dumps(scene.parameters).encode())
+        write_whole(folder / "shortcuts" / f"{picture.name}.png", _encoded(where, "PNG"))
+    write_whole(_scene_path(folder, picture), json.dumps(scene.parameters).encode())
 
 
 def _numbered(scene: Scene) -> Image.Image:
@@ -213,7 +213,7 @@ def _write_table(folder: Path, pictures: list[Picture]) -> Path:
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    return _put(folder / "labels.csv", text.getvalue().encode())
+    return write_whole(folder / "labels.csv", text.getvalue().encode())
 
 
 def _row(folder: Path, picture: Picture) -> dict[str, object]:
@@ -241,15 +241,3 @@ def _encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
-
-
-def _put(path: Path, content: bytes) -> Path:
-    """Write a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
