@@ -278,7 +278,7 @@ def test_an_interrupted_job_is_finished_the_same_by_more_workers(written, tmp_pa
     with pytest.raises(Killed):
         grains.write(tmp_path, 40, **job, workers=1, progress=kill)
     assert not (tmp_path / "labels.csv").exists()
-    (tmp_path / "train" / "rice" / ".rice_00004.jpg.1.part").write_bytes(b"half")
+    (tmp_path / "train" / "rice" / ".1-1.part.rice_00004.jpg").write_bytes(b"half")
     first = tmp_path / "train" / "rice" / "rice_00001.jpg"
     kept = first.stat().st_mtime_ns
     starts = []
