@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from limelight.methods.activation import cam, fem, lafam, random_cam
 from limelight.methods.around import augmented, eigen_smoothed, forgrad, noise_tunnel
+from limelight.methods.attention import (
+    attention_rollout,
+    gradient_attention_rollout,
+    legrad,
+    raw_attention,
+    transformer_attribution,
+)
 from limelight.methods.backward import (
     contrastive_excitation,
     deconvolution,
@@ -64,6 +71,7 @@ __all__ = [
     "REGISTRY",
     "Method",
     "ablation_cam",
+    "attention_rollout",
     "augmented",
     "blur_integrated_gradients",
     "cam",
@@ -89,6 +97,7 @@ __all__ = [
     "get",
     "grad_cam",
     "grad_cam_pp",
+    "gradient_attention_rollout",
     "gradient_shap",
     "group_cam",
     "guided_backprop",
@@ -107,6 +116,7 @@ __all__ = [
     "layer_gradient_shap",
     "layer_gradient_x_activation",
     "layer_integrated_gradients",
+    "legrad",
     "lift_cam",
     "lime",
     "lrp_alpha2_beta1_flat",
@@ -118,6 +128,7 @@ __all__ = [
     "occlusion",
     "opti_cam",
     "random_cam",
+    "raw_attention",
     "refine_cam",
     "relevance_cam",
     "rise",
@@ -132,6 +143,7 @@ __all__ = [
     "smooth_grad_squared",
     "sobol",
     "ss_cam",
+    "transformer_attribution",
     "var_grad",
     "xgrad_cam",
     "xrai",

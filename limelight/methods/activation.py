@@ -26,7 +26,7 @@ def cam(
 
 
 @register(
-    "fem", title="FEM", source="Fuad et al. 2020, https://hal.science/hal-02963298", discriminative=False, signed=False
+    "fem", title="FEM", source="Fuad et al. 2020, https://hal.science/hal-02963298", per_target=False, signed=False
 )
 def fem(activations: Float[Tensor, "batch channels *grid"], *, k: float = 2.0) -> Float[Tensor, "batch *grid"]:
     """Channels weighted by the share of their cells that stand out, by the k-sigma rule (Fuad et al. 2020).
@@ -41,9 +41,7 @@ def fem(activations: Float[Tensor, "batch channels *grid"], *, k: float = 2.0) -
     return torch.einsum("bc,bc...->b...", weights, activations)
 
 
-@register(
-    "lafam", title="LaFAM", source="Karjauv and Albayrak 2024, arXiv 2407.06059", discriminative=False, signed=False
-)
+@register("lafam", title="LaFAM", source="Karjauv and Albayrak 2024, arXiv 2407.06059", per_target=False, signed=False)
 def lafam(activations: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "batch *grid"]:
     """The mean of the channels: what the layer holds, without a label (Karjauv and Albayrak 2024)."""
     return activations.mean(dim=1)
@@ -53,7 +51,7 @@ def lafam(activations: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "
     "randomcam",
     title="RandomCAM",
     source="RandomCAM of https://github.com/jacobgil/pytorch-grad-cam: the control",
-    discriminative=False,
+    per_target=False,
     signed=False,
 )
 def random_cam(activations: Float[Tensor, "batch channels *grid"], *, seed: int = 0) -> Float[Tensor, "batch *grid"]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "eigencam",
     title="EigenCAM",
     source="Muhammad and Yeasin 2020, arXiv 2008.00299",
-    discriminative=False,
+    per_target=False,
     signed=False,
 )
 def eigen_cam(activations: Float[Tensor, "batch channels *grid"]) -> Float[Tensor, "batch *grid"]:
@@ -77,9 +77,7 @@ KERNELS = {
 }
 
 
-@register(
-    "kpcacam", title="KPCA-CAM", source="Karmani et al. 2024, arXiv 2410.00267", discriminative=False, signed=False
-)
+@register("kpcacam", title="KPCA-CAM", source="Karmani et al. 2024, arXiv 2410.00267", per_target=False, signed=False)
 def kpca_cam(
     activations: Float[Tensor, "batch channels *grid"], *, kernel: str = "sigmoid", gamma: float | None = None
 ) -> Float[Tensor, "batch *grid"]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limelight.attention import attention_of
 from limelight.cut import INPUT, Captured, Cut, LayerSpec, Site
 from limelight.errors import MethodError
 from limelight.fold import fold, targets_at_once
@@ -221,6 +222,35 @@ class Evidence:
             return Evidence(self._network, alone, Asked(self._asked.named, score), last=False)
 
         return [partial(reask, k) for k in range(len(self._captured.sites))]
+
+    @cached_property
+    def attention(self) -> list[tuple[Tensor, ...]]:
+        """Every block's attention ``(batch, heads, tokens, tokens)``, by one more pass; the same for every layer.
+
+        Raises:
+            MethodError: the network has no attention between the patches of the whole picture.
+        """
+        return [attention_of(self._captured).weights] * len(self._captured.sites)
+
+    @cached_property
+    def attention_gradients(self) -> list[tuple[Tensor, ...]]:
+        """The gradient of the score with respect to every block's attention, of the same shapes."""
+        return [attention_of(self._captured).gradients(self._asked)] * len(self._captured.sites)
+
+    @cached_property
+    def block_gradients(self) -> list[tuple[Tensor, ...]]:
+        """The gradient, to every block's attention, of the score that the block's own tokens would get."""
+        return [attention_of(self._captured).of_each_block(self._asked)] * len(self._captured.sites)
+
+    @cached_property
+    def readout(self) -> list[Tensor]:
+        """From which tokens the score is read ``(batch, tokens)``, in shares: the class token, or all."""
+        return [attention_of(self._captured).readout(self._asked)] * len(self._captured.sites)
+
+    @cached_property
+    def patches(self) -> list[Callable[[Tensor], Tensor]]:
+        """A function that lays tokens' values ``(batch, tokens)`` out as the patches lie: ``(batch, rows, columns)``."""
+        return [attention_of(self._captured).patches] * len(self._captured.sites)
 
     @cached_property
     def stages(self) -> list[list[str]]:

@@ -164,7 +164,7 @@ def conductance(
     "internalinfluence",
     title="Internal influence",
     source="Leino et al. 2018, arXiv 1802.03788",
-    discriminative=False,
+    per_target=False,
     passes="steps",
 )
 def internal_influence(

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from limelight.errors import MethodError, closest
+from limelight.methods.measured import OnMosaics, on_mosaics
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Method:
         function: ``(*needs, **settings) -> (batch, *grid)``, the raw map.
         title: the name as its paper writes it.
         source: paper and equation.
-        discriminative: whether its map depends on the target.
+        per_target: whether its map depends on the target.
         signed: whether negative values mean evidence against the target.
         passes: its cost, in forward passes of the network, in words.
         layer: where it cuts unless told otherwise; None for the last layer that has a grid.
@@ -36,7 +37,7 @@ class Method:
     function: Callable[..., Tensor] = field(repr=False)
     title: str
     source: str
-    discriminative: bool = True
+    per_target: bool = True
     signed: bool = True
     passes: str = "1"
     layer: str | None = None
@@ -46,6 +47,16 @@ class Method:
     def needs(self) -> tuple[str, ...]:
         """The names of the evidence it takes: its positional parameters."""
         return tuple(p.name for p in self._parameters() if p.kind is not p.KEYWORD_ONLY)
+
+    @property
+    def on_mosaics(self) -> OnMosaics | None:
+        """How much of its map was found on the photograph asked about, among four; None if that was not measured."""
+        return on_mosaics().get(self.name)
+
+    @property
+    def discriminative(self) -> bool:
+        """Whether it was measured to be: more than half of its map lies on the photograph asked about, among four."""
+        return self.on_mosaics is not None and self.on_mosaics.share > 0.5
 
     @property
     def label(self) -> str:

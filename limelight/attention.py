@@ -1,0 +1,268 @@
+"""Attention as it is paid in a pass: the weights of every block, part of the pass's graph, without editing the network.
+
+A mode sees each call of torch's functions. A softmax over tokens is kept as it is; a fused
+``scaled_dot_product_attention`` is written out as its definition has it, because the fused one never holds its weights;
+``nn.MultiheadAttention`` is looked into. What the network computes stays the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from limelight.cut import INPUT, Captured, Cut, Site
+from limelight.errors import MethodError
+from limelight.head import Head
+from limelight.nested import first_tensor
+from limelight.targets import Asked
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+INSTEAD = "use gradcam, layercam or scorecam, which need none"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a transformer in a pass.
+
+    Attributes:
+        weights: ``(batch, heads, tokens, tokens)`` after the softmax, rows are queries; part of the pass's graph.
+        site: the largest module around it that holds no other attention; None if that gives no tokens.
+        tokens: what that module gave ``(batch, tokens, channels)``, part of the graph.
+    """
+
+    weights: Tensor
+    site: Site | None = None
+    tokens: Tensor | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The self-attention of one pass.
+
+    Attributes:
+        captured: the pass, cut at the input.
+        blocks: in the order they ran.
+        prefix: how many tokens are no patches (class and register tokens); they come first.
+        grid: rows and columns of patches.
+    """
+
+    captured: Captured
+    blocks: tuple[Block, ...]
+    prefix: int
+    grid: tuple[int, int]
+
+    @property
+    def weights(self) -> tuple[Float[Tensor, "batch heads tokens tokens"], ...]:
+        """Each block's attention, without a graph."""
+        return tuple(block.weights.detach() for block in self.blocks)
+
+    def gradients(self, asked: Asked) -> tuple[Float[Tensor, "batch heads tokens tokens"], ...]:
+        """The gradient of the target's score with respect to each block's attention."""
+        with torch.enable_grad():
+            score = asked.score(self.captured.outputs)
+        return _gradients(score, [block.weights for block in self.blocks])
+
+    def of_each_block(self, asked: Asked) -> tuple[Float[Tensor, "batch heads tokens tokens"], ...]:
+        """The gradient, to each block's attention, of the score that the *block's own* tokens would get.
+
+        They get it from the network's end (what follows the last block), shown their mean in every token's place.
+
+        Raises:
+            MethodError: the blocks give no tokens that the network's end could be shown.
+        """
+        last, tokens = self.blocks[-1], [block.tokens for block in self.blocks]
+        if last.site is None or any(each is None or each.shape != last.tokens.shape for each in tokens):  # type: ignore[union-attr]
+            raise MethodError(
+                "the blocks give no tokens of one shape, so an early block's can't be shown to the network's end; "
+                "use transformerattribution"
+            )
+        means = torch.stack([each.detach().mean(dim=1, keepdim=True) for each in tokens])  # type: ignore[union-attr]
+        whole = self.captured
+        end = Captured(
+            Cut(whole.cut.network, (last.site,)),
+            whole.inputs,
+            (last.tokens,),
+            whole.outputs,
+            (1,),
+            whole.autocast,  # type: ignore[arg-type]
+        )
+        shown = Head(end, 0, asked).gradients(lambda few: means[few].expand(-1, *last.tokens.shape), len(means))  # type: ignore[union-attr]
+        slopes = torch.cat([gradients.mean(dim=2, keepdim=True) for _, gradients, _ in shown])
+        return tuple(
+            torch.autograd.grad(block.tokens, block.weights, slope.expand_as(block.tokens), retain_graph=True)[0]
+            for block, slope in zip(self.blocks, slopes, strict=True)
+        )
+
+    def readout(self, asked: Asked) -> Float[Tensor, "batch tokens"]:
+        """From which tokens the score is read after the last block, in equal parts: the class token, or all.
+
+        They are those whose queries the score depends on there.
+        """
+        last = self.blocks[-1].weights
+        with torch.enable_grad():
+            (slope,) = _gradients(asked.score(self.captured.outputs), [last])
+        read = slope.abs().sum(dim=(1, 3)) > 0
+        if not read.any():  # a head of zeros: taken for what most networks do
+            read[:, : 1 if self.prefix else None] = True
+        return (read / read.sum(dim=1, keepdim=True).clamp(min=1)).to(last.dtype)
+
+    def patches(self, values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch rows columns"]:
+        """The patches' values in their places; the other tokens' are left out."""
+        return values[:, self.prefix :].unflatten(1, self.grid)
+
+
+def attention_of(captured: Captured) -> Attention:
+    """The attention of a captured pass, from one more pass on the same images; remembered with the pass.
+
+    Raises:
+        MethodError: the network has no self-attention between the patches of the whole picture.
+    """
+    if Attention not in captured.remembered:
+        captured.remembered[Attention] = _look(captured)
+    return captured.remembered[Attention]
+
+
+def _look(captured: Captured) -> Attention:
+    network, (inputs, options) = captured.cut.network, captured.inputs
+    attending = _Attending(network, len(inputs[0]))
+    with captured.precision(), attending.blocks_known(), attending:
+        seen = Cut.at(network, INPUT).capture(*inputs, **options)
+    kind = type(network).__name__
+    if not attending.found:
+        raise MethodError(f"this needs attention, and this {kind} has none; {INSTEAD}")
+    tokens = attending.found[-1].weights.shape[-1]
+    blocks = tuple(block for block in attending.found if block.weights.shape[-1] == tokens)
+    if len(blocks[-1].weights) != len(inputs[0]):
+        raise MethodError(f"this {kind} attends within windows, not across the picture; {INSTEAD}")
+    grid = _grid(tokens, (inputs[0].shape[-2], inputs[0].shape[-1]))
+    if grid is None:
+        raise MethodError(f"this {kind} attends between {tokens} values that are no grid of patches; {INSTEAD}")
+    return Attention(seen, blocks, tokens - grid[0] * grid[1], grid)
+
+
+def _grid(tokens: int, size: tuple[int, int], most: int = 16) -> tuple[int, int] | None:
+    """The grid of square patches that leaves the fewest tokens over, and at most so many."""
+    grids = [(size[0] // side, size[1] // side) for side in range(1, min(size) + 1)]
+    fitting = [grid for grid in grids if 0 <= tokens - grid[0] * grid[1] <= most and grid[0] * grid[1] > 1]
+    return max(fitting, key=lambda grid: grid[0] * grid[1], default=None)
+
+
+def _gradients(score: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Zero where the score does not depend on a tensor."""
+    if not score.requires_grad:
+        return tuple(torch.zeros_like(each) for each in tensors)
+    return torch.autograd.grad(
+        score, tensors, torch.ones_like(score), retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+
+
+class _Attending(TorchFunctionMode):
+    """Keeps the weights of every square attention, with the module each was paid in."""
+
+    def __init__(self, network: nn.Module, batch: int):
+        super().__init__()
+        self.network = network
+        self.batch = batch
+        self.found: list[Block] = []
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is F.multi_head_attention_forward:
+            with self:
+                return _looked_into(function)(*args, **kwargs)
+        if function is F.scaled_dot_product_attention:
+            return self.written_out(*args, **kwargs)
+        result = function(*args, **kwargs)
+        softmax = getattr(function, "__name__", "") in ("softmax", "_softmax")
+        return self.keep(result) if softmax and _over_tokens(result, args, kwargs) else result
+
+    def keep(self, weights: Tensor) -> Tensor:
+        """Note the weights ``([batch,] heads, queries, keys)``, and hand them on in their own shape."""
+        if not weights.requires_grad or weights.shape[-1] != weights.shape[-2] or weights.shape[-1] < 2:
+            return weights
+        if weights.ndim == 4:
+            self.found.append(Block(weights))
+            return weights
+        apart = weights.unflatten(0, (self.batch, -1)) if len(weights) % self.batch == 0 else weights[:, None]
+        self.found.append(Block(apart))
+        return apart.flatten(0, 1)
+
+    def written_out(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """``F.scaled_dot_product_attention`` by its definition."""
+        if enable_gqa:
+            key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], dim=-3) for each in (key, value))
+        scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+        if is_causal:
+            attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        if attn_mask is not None:
+            allowed = attn_mask.dtype == torch.bool
+            scores = scores.masked_fill(~attn_mask, -torch.inf) if allowed else scores + attn_mask
+        return F.dropout(self.keep(scores.softmax(dim=-1)), dropout_p) @ value
+
+    @contextmanager
+    def blocks_known(self) -> Iterator[None]:
+        """While it lasts, each block is told the largest module around it alone."""
+        thread, before = threading.get_ident(), []
+
+        def enter(module: nn.Module, args: Any) -> None:
+            if threading.get_ident() == thread:
+                before.append(len(self.found))
+
+        def leave(name: str) -> Callable[..., None]:
+            def hook(module: nn.Module, args: Any, output: Any) -> None:
+                if threading.get_ident() != thread:
+                    return
+                first, tokens = before.pop(), first_tensor(output)
+                if len(self.found) != first + 1 or tokens is None or tokens.ndim != 3 or not tokens.requires_grad:
+                    return
+                weights = self.found[first].weights
+                if tokens.shape[:2] == (len(weights), weights.shape[-1]):
+                    self.found[first] = Block(weights, Site(name, module), tokens)
+
+            return hook
+
+        with ExitStack() as stack:
+            for name, module in self.network.named_modules():
+                if name:
+                    stack.callback(module.register_forward_pre_hook(enter).remove)
+                    stack.callback(module.register_forward_hook(leave(name)).remove)
+            yield
+
+
+def _over_tokens(result: Any, args: Any, kwargs: Any) -> bool:
+    if not isinstance(result, Tensor) or result.ndim not in (3, 4):
+        return False
+    dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    return dim in (-1, result.ndim - 1)
+
+
+def _looked_into(function: Any) -> Any:
+    """The function, which otherwise asks whether a mode is there and stops at its own door, gone through."""
+    return FunctionType(
+        function.__code__,
+        {**function.__globals__, "has_torch_function": lambda given: False},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )

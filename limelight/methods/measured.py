@@ -1,0 +1,31 @@
+"""What was measured of each method, for the registry: ``benchmarks/mosaics.py --record`` writes it."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+RECORD = Path(__file__).with_name("mosaics.json")
+"""Where the record lies: a file of the package."""
+
+
+class OnMosaics(NamedTuple):
+    """How much of a method's map lies on the photograph asked about, in 2x2 mosaics of four classes; chance is 0.25.
+
+    Attributes:
+        share: the mean over the mosaics.
+        error: its standard error.
+        mosaics: how many there were.
+    """
+
+    share: float
+    error: float
+    mosaics: int
+
+
+@cache
+def on_mosaics() -> dict[str, OnMosaics]:
+    """By the method's name; EfficientNet-Lite0, ImageNet classes."""
+    return {name: OnMosaics(**facts) for name, facts in json.loads(RECORD.read_text()).items()}
