@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         base = peak_memory(plain)
         for method in given.methods.split(","):
             chosen = get(method)
-            target: Any = ll.top(1000) if given.every and chosen.discriminative else 0
+            target: Any = ll.top(1000) if given.every and chosen.per_target else 0
             runs = {f"limelight {method}": partial(ll.explain, network, image, target, chosen)}
             if given.peers and not given.every:
                 runs |= peers(method, network, image)

@@ -141,17 +141,17 @@ def _look(captured: Captured) -> Attention:
     kind = type(network).__name__
     if not attending.found:
         raise MethodError(f"this needs attention, and this {kind} has none; {INSTEAD}")
+    if any(len(block.weights) != len(inputs[0]) for block in attending.found):
+        raise MethodError(f"this {kind} attends within windows, not across the picture; {INSTEAD}")
     tokens = attending.found[-1].weights.shape[-1]
     blocks = tuple(block for block in attending.found if block.weights.shape[-1] == tokens)
-    if len(blocks[-1].weights) != len(inputs[0]):
-        raise MethodError(f"this {kind} attends within windows, not across the picture; {INSTEAD}")
     grid = _grid(tokens, (inputs[0].shape[-2], inputs[0].shape[-1]))
     if grid is None:
         raise MethodError(f"this {kind} attends between {tokens} values that are no grid of patches; {INSTEAD}")
     return Attention(seen, blocks, tokens - grid[0] * grid[1], grid)
 
 
-def _grid(tokens: int, size: tuple[int, int], most: int = 16) -> tuple[int, int] | None:
+def _grid(tokens: int, size: tuple[int, int], most: int = 8) -> tuple[int, int] | None:
     """The grid of square patches that leaves the fewest tokens over, and at most so many."""
     grids = [(size[0] // side, size[1] // side) for side in range(1, min(size) + 1)]
     fitting = [grid for grid in grids if 0 <= tokens - grid[0] * grid[1] <= most and grid[0] * grid[1] > 1]

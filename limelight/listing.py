@@ -12,12 +12,15 @@ from torch import nn
 from limelight import grid, models
 from limelight.methods import REGISTRY
 
-FACTS = ("name", "title", "needs", "discriminative", "signed", "passes", "source")
+FACTS = ("name", "title", "needs", "per_target", "discriminative", "signed", "passes", "source")
 
 
 def methods() -> list[dict[str, Any]]:
-    """Every method, with what it needs and costs."""
-    return [{fact: getattr(method, fact) for fact in FACTS} for method in REGISTRY.values()]
+    """Every method, with what it needs and costs, and how much of its map was found on the photograph asked about."""
+    return [
+        {fact: getattr(method, fact) for fact in FACTS} | {"share": method.on_mosaics and method.on_mosaics.share}
+        for method in REGISTRY.values()
+    ]
 
 
 def networks(filter: str = "") -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from limelight.methods import REGISTRY, Method
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
 START, END = "<!-- made by scripts/methods_table.py -->", "<!-- end -->"
-COLUMNS = ("name", "method", "what it is", "needs", "per class", "signed", "passes", "source")
+COLUMNS = ("name", "method", "what it is", "needs", "per class", "found", "signed", "passes", "source")
 
 
 def table(methods: Iterable[Method]) -> str:
@@ -27,8 +27,21 @@ def table(methods: Iterable[Method]) -> str:
 def row(method: Method) -> list[str]:
     """One method's cells."""
     facts = [f"`{method.name}`", method.title, summary(method), ", ".join(method.needs)]
-    facts += ["yes" if method.discriminative else "no", "yes" if method.signed else "no", method.passes, method.source]
+    facts += [yes(method.per_target), found(method), yes(method.signed), method.passes, method.source]
     return [facts[0], *(fact.replace("|", "\\|") for fact in facts[1:])]
+
+
+def yes(fact: bool) -> str:
+    """A fact as a word."""
+    return "yes" if fact else "no"
+
+
+def found(method: Method) -> str:
+    """The share of its map on the photograph asked about, bold where that makes it discriminative."""
+    if method.on_mosaics is None:
+        return "–"
+    share = f"{method.on_mosaics.share:.2f}".removeprefix("0")
+    return f"**{share}**" if method.discriminative else share
 
 
 def summary(method: Method) -> str:

@@ -43,14 +43,26 @@ def network() -> nn.Sequential:
     return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES)).eval()
 
 
+def transformer() -> nn.Module:
+    """Two blocks, a class token, patches of 2 x 2 pixels."""
+    from timm.models import VisionTransformer
+
+    torch.manual_seed(3)
+    return VisionTransformer(img_size=12, patch_size=2, embed_dim=16, depth=2, num_heads=2, num_classes=CLASSES).eval()
+
+
+def network_for(name: str) -> nn.Module:
+    return transformer() if REGISTRY[name].family == "attention" else network()
+
+
 def maps(name, x=None, target=3, net=None, **options):
     torch.manual_seed(0)
-    return ll.explain(net or network(), pictures() if x is None else x, target, name, **options).raw
+    return ll.explain(net or network_for(name), pictures() if x is None else x, target, name, **options).raw
 
 
 @quickly
 def test_a_finite_map_for_each_image_and_target_from_a_network_that_leaves_as_it_came(name):
-    net = network().train()
+    net = network_for(name).train()
     x = pictures()
     with untouched(net):
         raw = ll.explain(net, x, ll.top(2), name).raw
@@ -80,8 +92,8 @@ def test_asked_twice_it_answers_the_same(name):
 @thoroughly
 def test_the_target_matters_only_where_the_registry_says_so(name):
     """Another class, another map; its scale aside."""
-    a, b = (ll.explain(network(), pictures(), target, name).raw for target in (0, 3))
-    assert REGISTRY[name].discriminative != torch.allclose(a / a.abs().max(), b / b.abs().max(), atol=1e-5)
+    a, b = (ll.explain(network_for(name), pictures(), target, name).raw for target in (0, 3))
+    assert REGISTRY[name].per_target != torch.allclose(a / a.abs().max(), b / b.abs().max(), atol=1e-5)
 
 
 @thoroughly
@@ -92,7 +104,7 @@ def test_a_signed_method_gives_negative_values(name):
 
 @thoroughly
 def test_double_precision_is_kept(name):
-    assert maps(name, pictures(dtype=torch.float64), net=network().double()).dtype == torch.float64
+    assert maps(name, pictures(dtype=torch.float64), net=network_for(name).double()).dtype == torch.float64
 
 
 # ---- what the registry says

@@ -249,7 +249,7 @@ class Evidence:
 
     @cached_property
     def patches(self) -> list[Callable[[Tensor], Tensor]]:
-        """A function that lays tokens' values ``(batch, tokens)`` out as the patches lie: ``(batch, rows, columns)``."""
+        """A function from tokens' values ``(batch, tokens)`` to those of the patches ``(batch, rows, columns)``."""
         return [attention_of(self._captured).patches] * len(self._captured.sites)
 
     @cached_property

@@ -178,7 +178,7 @@ def internal_influence(
 
     An influence, not a contribution: it is not multiplied by the activations, and a silent cell has one too. Right
     before average pooling and a linear layer it is the same in every cell, whatever the class: ask an earlier layer. So
-    it is not listed as discriminative. Signed.
+    it is not listed as depending on the target. Signed.
 
     Args:
         images: where the path ends.

@@ -149,12 +149,12 @@ def test_concepts_need_class_scores_and_at_least_one():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_only_discriminative_methods_know_the_target(name: str):
+def test_only_methods_that_say_so_know_the_target(name: str):
     network = net()
     same = torch.allclose(raw(network, name, 1), raw(network, name, 3))
     if name == "dff":  # two classes may have their best concept in common
         same = all(torch.allclose(raw(network, name, 1), raw(network, name, target)) for target in (0, 2, 3, 4))
-    assert same != REGISTRY[name].discriminative
+    assert same != REGISTRY[name].per_target
 
 
 @pytest.mark.parametrize("name", FAMILIES)

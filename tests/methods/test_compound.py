@@ -130,7 +130,7 @@ def test_augmented_is_the_mean_over_mirrored_and_scaled_images(method: str):
 
 def test_augmented_keeps_the_method_s_facts():
     wrapped = augmented("eigencam")
-    assert (wrapped.discriminative, wrapped.signed, wrapped.passes) == (False, False, "7")
+    assert (wrapped.per_target, wrapped.signed, wrapped.passes) == (False, False, "7")
     assert wrapped.name == "augmented(eigencam)"
 
 
