@@ -81,27 +81,21 @@ class Attention:
         Raises:
             MethodError: the blocks give no tokens that the network's end could be shown.
         """
-        last, tokens = self.blocks[-1], [block.tokens for block in self.blocks]
-        if last.site is None or any(each is None or each.shape != last.tokens.shape for each in tokens):  # type: ignore[union-attr]
+        site = self.blocks[-1].site
+        tokens = [block.tokens for block in self.blocks if block.tokens is not None]
+        if site is None or len(tokens) < len(self.blocks) or len({each.shape for each in tokens}) > 1:
             raise MethodError(
                 "the blocks give no tokens of one shape, so an early block's can't be shown to the network's end; "
                 "use transformerattribution"
             )
-        means = torch.stack([each.detach().mean(dim=1, keepdim=True) for each in tokens])  # type: ignore[union-attr]
-        whole = self.captured
-        end = Captured(
-            Cut(whole.cut.network, (last.site,)),
-            whole.inputs,
-            (last.tokens,),
-            whole.outputs,
-            (1,),
-            whole.autocast,  # type: ignore[arg-type]
-        )
-        shown = Head(end, 0, asked).gradients(lambda few: means[few].expand(-1, *last.tokens.shape), len(means))  # type: ignore[union-attr]
+        whole, cut = self.captured, Cut(self.captured.cut.network, (site,))
+        end = Captured(cut, whole.inputs, (tokens[-1],), whole.outputs, (1,), whole.autocast)
+        means = torch.stack([each.detach().mean(dim=1, keepdim=True) for each in tokens])
+        shown = Head(end, 0, asked).gradients(lambda few: means[few].expand(-1, *tokens[-1].shape), len(means))
         slopes = torch.cat([gradients.mean(dim=2, keepdim=True) for _, gradients, _ in shown])
         return tuple(
-            torch.autograd.grad(block.tokens, block.weights, slope.expand_as(block.tokens), retain_graph=True)[0]
-            for block, slope in zip(self.blocks, slopes, strict=True)
+            torch.autograd.grad(given, block.weights, slope.expand_as(given), retain_graph=True)[0]
+            for block, given, slope in zip(self.blocks, tokens, slopes, strict=True)
         )
 
     def readout(self, asked: Asked) -> Float[Tensor, "batch tokens"]:
