@@ -35,6 +35,10 @@ class MethodError(LimelightError, ValueError):
     """A method that is unknown, or needs what this network or layer lacks."""
 
 
+class MetricError(LimelightError, ValueError):
+    """A metric that is unknown, or needs what was not given."""
+
+
 class MissingExtra(LimelightError, ImportError):
     """An optional library that is not installed."""
 

@@ -1,0 +1,99 @@
+"""In-painting by noisy linear imputation: a removed pixel is its neighbours' weighted mean, and a little noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+STENCIL = ((1 / 12, 1 / 6, 1 / 12), (1 / 6, 0.0, 1 / 6), (1 / 12, 1 / 6, 1 / 12))
+"""How much each neighbour weighs (Rong et al. 2022, sec. 4.2)."""
+
+
+def noisy_linear(
+    images: Float[Tensor, "batch channels rows columns"],
+    removed: Bool[Tensor, "few batch rows columns"],
+    noise: float = 0.01,
+    tolerance: float = 1e-4,
+    seed: int = 0,
+) -> Float[Tensor, "few batch channels rows columns"]:
+    """The pictures with removed pixels guessed from what is left (ROAD: Rong et al. 2022, arXiv 2202.00449, sec. 4.2).
+
+    All removed pixels are solved for at once: each is the weighted mean of its eight neighbours, with less of them at
+    the border. A mask's outline then tells the network little about what was removed. A picture with nothing left is
+    its own mean colour.
+
+    Args:
+        images: the pictures.
+        removed: true for what goes.
+        noise: standard deviation of the noise on removed pixels; the same field for every mask.
+        tolerance: how far the solution may be from exact, as a share of the picture's deviation.
+        seed: of the noise.
+    """
+    few, batch = removed.shape[:2]
+    gone = removed.flatten(0, 1)[:, None].to(images.dtype)
+    own = images.expand(few, *images.shape).flatten(0, 1)
+    mean = images.mean(dim=(2, 3), keepdim=True).expand(few, -1, -1, -1, -1).flatten(0, 1)
+    empty = gone.flatten(1).amin(dim=1).view(-1, 1, 1, 1) > 0
+    known = torch.where(gone > 0, 0, own)
+    first = _pulled_and_pushed(known, 1 - gone, mean)
+    scale = images.flatten(2).std(dim=2).mean(dim=1).clamp(min=torch.finfo(images.dtype).tiny).repeat(few)
+    solved = torch.where(empty, mean, _solved(known, gone, first, tolerance * scale))
+    drawn = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)).to(images)
+    return torch.where(gone > 0, solved + noise * drawn, own).unflatten(0, (few, batch))
+
+
+def _around(values: Tensor) -> Tensor:
+    """The weighted sum of each pixel's neighbours, nothing beyond the border."""
+    kernel = values.new_tensor(STENCIL).expand(values.shape[1], 1, 3, 3)
+    return F.conv2d(values, kernel, padding=1, groups=values.shape[1])
+
+
+def _solved(known: Tensor, gone: Tensor, first: Tensor, tolerance: Tensor, most: int = 2000) -> Tensor:
+    """Solve ``degree x - around(x) = around(known)`` on the removed pixels, by conjugate gradients from ``first``.
+
+    The system is symmetric and, where a pixel is left, positive definite. Colours and pictures are solved side by side,
+    each with steps of its own, until the residual of all is within tolerance.
+    """
+    degree = _around(torch.ones_like(gone))
+
+    def system(x: Tensor) -> Tensor:
+        return gone * (degree * x - _around(x))
+
+    def along(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(dim=(2, 3), keepdim=True)
+
+    tiny = torch.finfo(known.dtype).tiny
+    x = gone * first
+    residual = gone * _around(known) - system(x)
+    direction = residual / degree
+    length = along(residual, direction)
+    for _ in range(most):
+        # The error is larger than the residual, by up to the square of a hole's width; the square of 30 is about 1000.
+        if bool((residual.abs().amax(dim=(1, 2, 3)) <= 1e-3 * tolerance).all()):
+            break
+        pulled = system(direction)
+        step = length / along(direction, pulled).clamp(min=tiny)
+        x = x + step * direction
+        residual = residual - step * pulled
+        before, scaled = length, residual / degree
+        length = along(residual, scaled)
+        direction = scaled + length / before.clamp(min=tiny) * direction
+    return x
+
+
+def _pulled_and_pushed(known: Tensor, weight: Tensor, mean: Tensor) -> Tensor:
+    """A first guess: holes filled from coarser and coarser averages of what is known."""
+    if min(known.shape[-2:]) < 2:
+        total = weight.sum(dim=(2, 3), keepdim=True)
+        return torch.where(total > 0, known.sum(dim=(2, 3), keepdim=True) / total.clamp(min=1), mean).expand_as(known)
+    sums, weights = (F.avg_pool2d(each, 2, ceil_mode=True, count_include_pad=False) for each in (known, weight))
+    there = (weights > 0).to(known.dtype)
+    coarse = _pulled_and_pushed(sums / weights.clamp(min=1e-6) * there, there, mean)
+    fine = F.interpolate(coarse, known.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(weight > 0, known, fine)
