@@ -1,0 +1,77 @@
+"""A network to train: by name, with a head for the classes at hand, and where that head begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limelight.errors import ModelError
+from limelight.models import Model, load
+from limelight.models.catalogue import find
+
+DEFAULT = "efficientnet_lite0"
+
+
+def start(
+    name: str, weights: str, classes: Sequence[str], size: int | None = None, device: torch.device | str = "cpu"
+) -> Model:
+    """The network ``name`` with ``weights`` ("default", "random" or a file) and a head for ``classes``.
+
+    ``size`` is the side of its input, instead of the one its weights were made for. Raises ``ModelError`` for a network
+    that can't be had, or that doesn't take this size.
+    """
+    architecture = find(name)
+    if weights == "default" and architecture.weights is None:
+        weights = "random"
+    preprocessing = architecture.preprocessing()
+    if size is not None:
+        preprocessing = replace(preprocessing, size=(size, size))
+    model = load(
+        name, weights, num_classes=len(classes), labels=classes, preprocessing=preprocessing, device=device
+    )
+    if not callable(getattr(head(model)[1], "reset_parameters", None)):
+        raise ModelError(f"The head of {name} can't be replaced.")
+    head(model)[1].reset_parameters()  # also where the weights happen to have as many classes
+    return model
+
+
+def example(model: Model, count: int = 1) -> Tensor:
+    """Inputs (count, channels, *size) of nothing, of the kind the network takes."""
+    assert model.preprocessing is not None
+    parameter = next(model.network.parameters())
+    shape = (count, model.preprocessing.channels, *model.preprocessing.size)
+    return torch.zeros(shape, device=parameter.device, dtype=parameter.dtype)
+
+
+def head(model: Model) -> tuple[str, Any]:
+    """The name and the module of the last linear map (Linear or Conv2d) to as many outputs as there are classes.
+
+    Raises ``ModelError`` where the network has none, or can't be run on its input's size.
+    """
+    ran: list[str] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+        for name, module in model.network.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and _outputs(module) == model.num_classes
+    ]
+    try:
+        with torch.inference_mode():
+            model.network.eval()(example(model))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        height, width = model.preprocessing.size if model.preprocessing else ("", "")
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{model.name} can't be run on pictures of {height}x{width}: {said}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not ran:
+        raise ModelError(f"{model.name} has no linear head for {model.num_classes} classes that could be trained.")
+    return ran[-1], model.network.get_submodule(ran[-1])
+
+
+def _outputs(module: nn.Linear | nn.Conv2d) -> int:
+    return module.out_features if isinstance(module, nn.Linear) else module.out_channels
