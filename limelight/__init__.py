@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from limelight.targets import (
         top as top,
     )
+    from limelight.training import train as train
 
 __version__ = "0.1.0"
 
@@ -54,6 +55,7 @@ _HOME = {
     "models": ["Model", "available", "load"],
     "preprocessing": ["Preprocessing"],
     "targets": ["contrast", "counter", "each", "log_probability", "probability", "top"],
+    "training": ["train"],
 }
 _ROOM = {name: room for room, names in _HOME.items() for name in names}
 

@@ -46,7 +46,7 @@ def load(
     """
     if isinstance(model, nn.Module | Model):
         found = _in_hand(model, weights, num_classes, preprocessing)
-    elif _is_path(model):
+    elif is_path(model):
         found = _from_checkpoint(Path(model).expanduser(), weights, num_classes, preprocessing)
     else:
         found = _by_name(str(model), weights, num_classes, preprocessing)
@@ -162,7 +162,7 @@ def _said(file: str | Path) -> str:
     return "/".join(Path(file).parts[-2:])  # checkpoints are told apart by their folders
 
 
-def _is_path(model: str | Path) -> bool:
+def is_path(model: str | Path) -> bool:
     """Whether a checkpoint is meant: it lies in a folder, ends as weights do, or is a folder with a card in it."""
     return (
         isinstance(model, Path)

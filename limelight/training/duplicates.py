@@ -1,15 +1,14 @@
 """Pictures that are the same picture: found by a perceptual hash, confirmed by their pixels.
 
 The hash is the sign pattern of a picture's coarsest cosines (Zauner 2010, *Implementation and Benchmarking of
-Perceptual Image Hash Functions*, section 3.2.1: DCT based hash), which survives another size, another compression and a
-little brightness. It is coarse: photographs of one kind taken one way (chest films) come near each other in it. So a pair
-it proposes is held against the pixels of two thumbnails.
+Perceptual Image Hash Functions*, section 3.2.1: DCT based hash), which survives another size, another compression and
+a little brightness. It is coarse: photographs of one kind taken one way (chest films) come near each other in it. So a
+pair it proposes is held against the pixels of two thumbnails.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -97,12 +97,12 @@ def read_dataset(source: str | Path, split_column: str | None = None) -> Dataset
     """List the labelled pictures of a folder or a table.
 
     A folder is read by the ``labels.csv`` in it, where there is one; else it holds class folders
-    (``FOLDER/CLASS/*.jpg``), with or without ``train``, ``val`` and ``test`` above them. ``FOLDER/masks/`` may hold a mask
-    for each picture, under the picture's own path and ending in ``.png``.
+    (``FOLDER/CLASS/*.jpg``), with or without ``train``, ``val`` and ``test`` above them. ``FOLDER/masks/`` may hold a
+    mask for each picture, under the picture's own path and ending in ``.png``.
 
     A table (.csv, .tsv) has a column for the path ("path", "file", ...; relative to the table), one for the class
-    ("label", "class", ...), and may have one for the split ("split", "original_split", ..., or ``split_column``) and one
-    for the mask ("mask"). A row whose file is missing is left out and told in ``skipped``.
+    ("label", "class", ...), and may have one for the split ("split", "original_split", ..., or ``split_column``) and
+    one for the mask ("mask"). A row whose file is missing is left out and told in ``skipped``.
 
     Raises ``InputError``, one line, when there is nothing to learn from: no such folder, no picture, one class only, a
     class without pictures or with fewer than 3 of them.
@@ -134,12 +134,12 @@ def check(dataset: Dataset) -> None:
     few = [name for name, count in counts.items() if count < FEWEST]
     if few:
         has = f"class {few[0]!r} has {counts[few[0]]} of {len(dataset)} pictures"
-        raise InputError(f"{source}: {has}: a class needs at least {FEWEST}, to learn from, to choose by and to test on.")
+        raise InputError(f"{source}: {has}: at least {FEWEST} are needed, to learn from, to choose by and to test on.")
     if any(dataset.splits):
         learnt = dataset.counts("train")
         absent = [name for name, count in learnt.items() if not count]
         if absent:
-            raise InputError(f"{source}: class {absent[0]!r} has no pictures in the train split: there is no learning it.")
+            raise InputError(f"{source}: class {absent[0]!r} has no pictures in train: there is no learning it.")
 
 
 def _from_table(file: Path, source: Path, split_column: str | None) -> Dataset:

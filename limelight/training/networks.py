@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from limelight.errors import ModelError
 from limelight.models import Model, load
 from limelight.models.catalogue import find
+from limelight.models.loading import is_path
 
 DEFAULT = "efficientnet_lite0"
 
@@ -19,23 +20,19 @@ DEFAULT = "efficientnet_lite0"
 def start(
     name: str, weights: str, classes: Sequence[str], size: int | None = None, device: torch.device | str = "cpu"
 ) -> Model:
-    """The network ``name`` with ``weights`` ("default", "random" or a file) and a head for ``classes``.
+    """The network ``name`` (or a checkpoint) with ``weights`` and a new head for ``classes``.
 
-    ``size`` is the side of its input, instead of the one its weights were made for. Raises ``ModelError`` for a network
-    that can't be had, or that doesn't take this size.
+    ``weights`` are "default" (the published ones; random where none are), "random" or a file. ``size`` is the side of
+    its input, instead of the one its weights were made for. Raises ``ModelError`` for a network that can't be had, or
+    that doesn't take this size.
     """
-    architecture = find(name)
-    if weights == "default" and architecture.weights is None:
+    if weights == "default" and not is_path(name) and find(name).weights is None:
         weights = "random"
-    preprocessing = architecture.preprocessing()
-    if size is not None:
-        preprocessing = replace(preprocessing, size=(size, size))
-    model = load(
-        name, weights, num_classes=len(classes), labels=classes, preprocessing=preprocessing, device=device
-    )
-    if not callable(getattr(head(model)[1], "reset_parameters", None)):
-        raise ModelError(f"The head of {name} can't be replaced.")
-    head(model)[1].reset_parameters()  # also where the weights happen to have as many classes
+    model = load(name, weights, num_classes=len(classes), labels=classes, device=device)
+    if size is not None and model.preprocessing is not None:
+        model = replace(model, preprocessing=replace(model.preprocessing, size=(size, size)))
+    module = head(model)[1]
+    module.reset_parameters()  # also where the weights happen to have as many classes
     return model
 
 

@@ -51,13 +51,13 @@ class Pictures:
     ) -> Iterator[Tensor]:
         """Inputs (batch, channels, *size) of these pictures in their order; the next batch is prepared meanwhile.
 
-        With ``how`` they are varied, each by random numbers that depend on ``seed``, on the picture and on its place in
-        ``numbers`` alone: not on the batch, the threads or what was asked before.
+        With ``how`` they are varied, each by random numbers that depend on ``seed`` and its own number alone: not on
+        the batch, on the threads or on what was asked before.
         """
 
         def one(place: int) -> Tensor:
             i = numbers[place]
-            return self.varied(i, how, np.random.default_rng([*seed, place, i])) if how else self.as_evaluated(i)
+            return self.varied(i, how, np.random.default_rng([*seed, i])) if how else self.as_evaluated(i)
 
         starts = range(0, len(numbers), size)
         waiting = [self._pool.submit(one, place) for place in range(min(size, len(numbers)))]

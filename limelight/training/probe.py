@@ -29,6 +29,7 @@ class Linear(NamedTuple):
     """(classes,)"""
 
     def __call__(self, features: Tensor) -> Tensor:
+        """(pictures, features) -> (pictures, classes) scores."""
         return features @ self.weight.T + self.bias
 
 
@@ -45,7 +46,7 @@ class Views:
 def fit(views: Views, strength: float, weights: Tensor, start: Linear | None = None) -> Linear:
     """The weights that minimise the mean cross-entropy of all views + ``strength`` / 2 x the weights' squared norm.
 
-    ``weights`` (classes,) weigh the classes; the bias is not held small. ``start`` saves steps and changes nothing else.
+    ``weights`` (classes,) weigh the classes; the bias is not held small. ``start`` saves steps.
     """
     x = views.features.flatten(0, 1).double()
     y = views.labels.repeat(len(views.features))
@@ -58,7 +59,8 @@ def fit(views: Views, strength: float, weights: Tensor, start: Linear | None = N
     if start is not None:
         weight = torch.where(std.isfinite(), start.weight.double() * std, 0.0)
         bias = start.bias.double() + (start.weight.double() @ mean)
-    weight.requires_grad_(), bias.requires_grad_()
+    for parameter in (weight, bias):
+        parameter.requires_grad_()
     solver = torch.optim.LBFGS(
         [weight, bias], max_iter=_STEPS, history_size=20, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )

@@ -1,4 +1,4 @@
-"""One look into every file before anything is learnt: what can't be read, what is there twice, what it all adds up to."""
+"""One look into every file before anything is learnt: what can't be read, what is there twice."""
 
 from __future__ import annotations
 

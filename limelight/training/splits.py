@@ -13,23 +13,31 @@ from limelight.training.folder import SPLITS, Dataset
 SHARES = (0.7, 0.15, 0.15)
 
 
-def split(dataset: Dataset, groups: Sequence[int], seed: int, shares: Sequence[float] = SHARES) -> Dataset:
+def split(
+    dataset: Dataset, groups: Sequence[int], seed: int, shares: Sequence[float] = SHARES, val: bool = True
+) -> Dataset:
     """Put every picture in train, val or test, in about these ``shares`` of each class.
 
     Given splits are kept. What they lack is taken from train: no val, a part of train; no test, val becomes the test
-    (it is what others report on) and a new val is a part of train. ``groups`` (one number a picture) stay together.
-    Raises ``InputError`` for shares that are no shares, and where a class can't be in every split.
+    (it is what others report on) and a new val is a part of train. Without ``val`` none is made. ``groups`` (one number
+    a picture) stay together. Raises ``InputError`` for shares that are no shares, and where a class can't be in every
+    split.
     """
     if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
-        raise InputError(f"Splits are three shares above 0 that sum to 1, for {', '.join(SPLITS)}; got {tuple(shares)}.")
+        raise InputError(
+            f"Splits are three shares above 0 that sum to 1, for {', '.join(SPLITS)}; got {tuple(shares)}."
+        )
     given = [part or "train" for part in dataset.splits]
     held = set(given)
     if "test" not in held and "val" in held:
         given = ["test" if part == "val" else part for part in given]
         held = set(given)
     wanted = {name: share for name, share in zip(SPLITS, shares, strict=True) if name == "train" or name not in held}
+    if not val and "val" in wanted:
+        wanted["train"] += wanted.pop("val")
     if len(wanted) > 1:
-        given = _dealt(dataset, given, groups, seed, {name: share / sum(wanted.values()) for name, share in wanted.items()})
+        whole = sum(wanted.values())
+        given = _dealt(dataset, given, groups, seed, {name: share / whole for name, share in wanted.items()})
     return dataset.with_splits(given)
 
 
@@ -42,16 +50,14 @@ def folds(labels: Sequence[int], groups: Sequence[int], count: int, seed: int) -
     return given
 
 
-def _dealt(
-    dataset: Dataset, given: list[str], groups: Sequence[int], seed: int, shares: dict[str, float]
-) -> list[str]:
+def _dealt(dataset: Dataset, given: list[str], groups: Sequence[int], seed: int, shares: dict[str, float]) -> list[str]:
     given, names = list(given), list(shares)
     pool = [i for i, part in enumerate(given) if part == "train"]
     for members, part in _deals(dataset.labels, pool, groups, seed, list(shares.values())):
         for i in members:
             given[i] = names[part]
     for name in names:
-        lacking = {label for label in range(len(dataset.classes))} - {
+        lacking = set(range(len(dataset.classes))) - {
             item.label for item, part in zip(dataset.items, given, strict=True) if part == name
         }
         if lacking:
