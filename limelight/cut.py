@@ -29,11 +29,15 @@ LayerSpec = str | nn.Module | Sequence["str | nn.Module"]
 
 @dataclass(frozen=True)
 class Site:
-    """A place to cut: a module, and which of its calls in one pass (counted from 1; None for the last)."""
+    """A place to cut: a module, and which of its calls in one pass (counted from 1; None for the last).
+
+    ``layout`` says how its output is laid out, where the caller told it (see :mod:`limelight.grid.layout`).
+    """
 
     name: str
     module: nn.Module | None = field(repr=False)
     call: int | None = None
+    layout: str | None = None
 
     def __str__(self) -> str:
         return self.name if self.call is None else f"{self.name}@{self.call}"
@@ -145,14 +149,14 @@ class Cut:
     def replay(self, activations: Sequence[Tensor], *inputs: Any, **options: Any) -> Any:
         """The outputs when each layer gives the activations given here instead of its own.
 
-        The network runs whole, so this costs a forward pass. The activations' batch may be a multiple of the inputs':
-        the inputs are then repeated as a block. Where activations require a gradient, the outputs have a graph to them.
+        The network runs whole, so this costs a forward pass. Where activations require a gradient, the outputs have a
+        graph to them.
         """
         swaps = [_Swap(site, tensor) for site, tensor in zip(self.sites, activations, strict=True)]
         wanted = any(tensor.requires_grad for tensor in activations)
 
         def run() -> Any:
-            given, named = own_copies(repeated((inputs, options), len(activations[0])))
+            given, named = own_copies((inputs, options))
             for swap in swaps:
                 swap.calls = 0
                 if swap.site.module is None:
@@ -191,6 +195,12 @@ class Captured:
         """Where the network was cut."""
         return self.cut.sites
 
+    @property
+    def batch(self) -> int:
+        """How many images the pass holds."""
+        leading = first_tensor(self.inputs)
+        return len(self.activations[0] if leading is None else leading)
+
     def pull_back(self, scores: Tensor, keep: bool = False, again: bool = False) -> tuple[Tensor, ...]:
         """The gradient of ``scores.sum()`` with respect to each layer's activations, through the head alone.
 
@@ -222,8 +232,12 @@ class Captured:
         return reached(self.sites, gradients)
 
     def replay(self, *activations: Tensor) -> Any:
-        """The outputs for altered activations, one tensor a layer, in its own layout (see :meth:`Cut.replay`)."""
-        inputs, options = self.inputs
+        """The outputs for altered activations, one tensor a layer, in its own layout (see :meth:`Cut.replay`).
+
+        Their batch may be a multiple of the captured one: the inputs are then repeated as a block.
+        """
+        images = self.batch * activations[0].numel() // self.activations[0].numel()
+        inputs, options = repeated(self.inputs, images)
         with self.precision():
             return self.cut.replay(activations, *inputs, **options)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from limelight.cut import Captured, reached
+from limelight.grid import Layout, layout_of
 
 BUDGET = 48 * 2**20
 """Bytes of gradients, and what methods make of them, that are held at once."""
@@ -26,6 +27,11 @@ class Folded(Captured):
 
     source: Captured = None  # type: ignore[assignment]
     times: int = 1
+
+    @property
+    def batch(self) -> int:
+        """How many images the pass holds."""
+        return self.times * self.source.batch
 
     def pull_back(self, scores: Tensor, keep: bool = False, again: bool = False) -> tuple[Tensor, ...]:
         """As :meth:`Captured.pull_back`; the source's graph is always kept.
@@ -59,8 +65,11 @@ def fold(captured: Captured, times: int) -> Folded:
     """The captured pass with its batch repeated for ``times`` targets.
 
     Raises:
-        RuntimeError: an output does not follow the batch.
+        RuntimeError: an output, or a layer, does not follow the batch.
     """
+    layouts = {(Layout, k): layout_of(captured, k) for k in range(len(captured.sites))}
+    if not all(layout.by_image for layout in layouts.values()):
+        raise RuntimeError("a layer's first axis does not count the images")
     batch = len(captured.activations[0])
 
     def repeat(leaf: object) -> object:
@@ -79,6 +88,7 @@ def fold(captured: Captured, times: int) -> Folded:
         outputs=pytree.tree_map(repeat, captured.outputs),
         calls=captured.calls,
         autocast=captured.autocast,
+        remembered=dict(layouts),
         source=captured,
         times=times,
     )

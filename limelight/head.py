@@ -17,7 +17,7 @@ from torch import Tensor
 from limelight.alone import Alone, alone
 from limelight.cut import Captured, Cut
 from limelight.errors import MethodError
-from limelight.grid import as_grid
+from limelight.grid import Layout, layout_of
 from limelight.rescale import linearised
 from limelight.targets import Asked
 
@@ -40,17 +40,25 @@ WORTH = 24
 class Head:
     """A captured pass from layer ``k`` on, and the target it is asked for.
 
-    With the cut at the input, the head is the whole network and the activations are the images.
+    With the cut at the input, the head is the whole network and the activations are the images. Activations are asked
+    about as ``(batch, channels, *grid)``, however the layer lays them out, and tokens that are no cells stay as they
+    are; with ``raw`` they are the layer's own tensors, whose first axis counts the images, all tokens among them.
     """
 
     captured: Captured
     k: int
     asked: Asked
+    raw: bool = False
 
     @property
     def batch(self) -> int:
         """How many images the pass holds."""
-        return len(self.captured.activations[self.k])
+        return self.captured.batch
+
+    @property
+    def layout(self) -> Layout:
+        """How the layer is laid out."""
+        return layout_of(self.captured, self.k)
 
     def scores(self, alter: Alter, count: int) -> Tensor:
         """The target's score for ``count`` altered versions of every image's activations: ``(count, batch)``."""
@@ -79,20 +87,20 @@ class Head:
         The others take those of ``instead`` ``(batch, channels, *grid)``, zeros if None. The operations that treat each
         channel on its own (an activation function, pooling) are then not run again: the channels are mixed after them.
         """
-        own = self.captured.activations[self.k].detach()
+        own = self.layout.read(self.captured.activations[self.k].detach())
         other = torch.zeros_like(own) if instead is None else instead.to(own.dtype)
         run = self._runner(count, graph=False)
-        if isinstance(run, Alone):
+        channels, ask = 1, self._ask
+        if isinstance(run, Alone) and self.layout.plain:
             run, own, other, channels = run.after_channels(own, other)
-        else:
-            channels = 1
+            ask = self._ask_as_is
 
         def mix(few: Tensor) -> Tensor:
             kept = keep(few)
             kept = kept.view(*kept.shape[:2], *[1] * (channels - 1), -1, *[1] * (own.ndim - 1 - channels))
             return torch.where(kept, own, other)
 
-        return torch.cat(list(self._few(lambda few: self._ask(run.outputs, mix(few)), count, run.row_bytes)))
+        return torch.cat(list(self._few(lambda few: ask(run.outputs, mix(few)), count, run.row_bytes)))
 
     def multipliers(self, instead: Tensor) -> Tensor:
         """DeepLIFT's multipliers ``(batch, channels, *grid)``: the score's slope from ``instead`` to the activations.
@@ -109,22 +117,33 @@ class Head:
             )
         with torch.inference_mode(False), torch.enable_grad():
             leaf = own.clone().requires_grad_()
-            score = self.asked.score(linearised(recorded, leaf, instead.to(own.dtype)))
+            reference = self.layout.write(instead.to(own.dtype), own)
+            score = self.asked.score(linearised(recorded, leaf, reference))
             (gradient,) = torch.autograd.grad(score, leaf, torch.ones_like(score))
-        return at_least_single(gradient)
+        return at_least_single(self.layout.read(gradient))
 
     def in_parts(self, run: Callable[[Tensor], T], count: int) -> Iterator[T]:
         """``run`` on the indices of as many of ``count`` versions at a time as the network can hold."""
         return self._few(run, count, _Whole(self.captured, self.k).row_bytes)
 
     def _runner(self, count: int, graph: bool) -> Alone | _Whole:
-        return alone(self.captured, self.k, graph, count * self.batch >= WORTH) or _Whole(self.captured, self.k)
+        whole = _Whole(self.captured, self.k)
+        if not self.raw and not self.layout.by_image:  # recordings take the first axis for the images
+            return whole
+        return alone(self.captured, self.k, graph, count * self.batch >= WORTH) or whole
 
     def _ask(self, outputs: Callable[[Tensor], Any], altered: Tensor) -> Tensor:
-        """The scores ``(few, batch)`` of altered activations."""
+        """The scores ``(few, batch)`` of altered activations ``(few, batch, channels, *grid)``."""
+        own = self.captured.activations[self.k]
         with torch.set_grad_enabled(altered.requires_grad):
-            given = outputs(altered.flatten(0, 1).to(self.captured.activations[self.k].dtype))
-            return self.asked.score(given, len(altered)).view(len(altered), -1)
+            given = altered.flatten(0, 1).to(own.dtype)
+            given = given if self.raw else self.layout.write(given, own.detach())
+            return self.asked.score(outputs(given), len(altered)).view(len(altered), -1)
+
+    def _ask_as_is(self, outputs: Callable[[Tensor], Any], altered: Tensor) -> Tensor:
+        """The scores ``(few, batch)`` of what a shortened head starts from."""
+        given = outputs(altered.flatten(0, 1).to(self.captured.activations[self.k].dtype))
+        return self.asked.score(given, len(altered)).view(len(altered), -1)
 
     def _few(self, run: Callable[[Tensor], T], count: int, row_bytes: int) -> Iterator[T]:
         """``run`` on as many indices at a time as fit the memory; on half as many where they do not."""
@@ -157,7 +176,8 @@ class _Whole:
 
     def outputs(self, activations: Tensor) -> Any:
         cut = Cut(self.captured.cut.network, (self.captured.sites[self.k],))
-        return replace(self.captured, cut=cut, remembered={}).replay(activations)
+        own = (self.captured.activations[self.k],)
+        return replace(self.captured, cut=cut, activations=own, remembered={}).replay(activations)
 
 
 def _budget(device: torch.device) -> int:
@@ -171,7 +191,7 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 def own_activations(captured: Captured, k: int) -> Tensor:
     """Layer ``k``'s activations ``(batch, channels, *grid)``, at least in single precision."""
-    return at_least_single(as_grid(captured.activations[k].detach(), captured.sites[k]))
+    return at_least_single(layout_of(captured, k).read(captured.activations[k].detach()))
 
 
 def at_least_single(tensor: Tensor) -> Tensor:

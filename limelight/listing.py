@@ -41,7 +41,7 @@ def layers(model: str, size: int | None = None) -> dict[str, Any]:
     height, width = (size, size) if size else preprocessing.size if preprocessing else (224, 224)
     images = torch.zeros(1, preprocessing.channels if preprocessing else 3, height, width)
     default = grid.default_layer(loaded.network, images)
-    found = grid.candidates(grid.walk(loaded.network, images))
+    found = grid.candidates(grid.remembered(loaded.network, (images,), {}))
     main = _main(loaded.network, [visit.name for _, visit in found])
     return {
         "model": loaded.name,
@@ -50,8 +50,9 @@ def layers(model: str, size: int | None = None) -> dict[str, Any]:
             {
                 "layer": address,
                 "type": visit.kind,
-                "channels": visit.shape[1],
-                "grid": list(visit.shape[2:]),
+                "channels": visit.channels,
+                "grid": list(visit.grid),
+                "layout": str(visit.layout),
                 "main": visit.name in main or address == default,
                 "default": address == default,
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +18,23 @@ def _is_activation(leaf: Any) -> bool:
 def first_tensor(output: Any) -> Tensor | None:
     """The first floating tensor with more than one dimension in a (nested) output, or None."""
     return next(filter(_is_activation, pytree.tree_leaves(output)), None)
+
+
+def main_output(outputs: Any) -> Any:
+    """What a network answers with, where it returns more than that.
+
+    Its ``logits`` (attribute or key), its ``"out"``, or the first of a tuple or dictionary: auxiliary heads come after.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, Mapping):
+        for key in ("logits", "out"):
+            if key in outputs:
+                return outputs[key]
+        return next(iter(outputs.values()), None)
+    if hasattr(outputs, "logits"):
+        return outputs.logits
+    return outputs[0] if isinstance(outputs, tuple | list) and outputs else None
 
 
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
@@ -40,6 +58,16 @@ def repeated(inputs: Any, batch: int) -> Any:
         return leaf.repeat(batch // given, *[1] * (leaf.ndim - 1)) if fits else leaf
 
     return pytree.tree_map(repeat, inputs)
+
+
+def one_image(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The inputs of the first image alone."""
+    leading = first_tensor((inputs, options))
+    batch = None if leading is None else len(leading)
+    return pytree.tree_map(
+        lambda leaf: leaf[:1] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == batch else leaf,
+        (inputs, options),
+    )
 
 
 def own_copies(inputs: Any) -> Any:

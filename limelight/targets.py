@@ -7,7 +7,7 @@ scores from the outputs, differentiably.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from limelight.errors import TargetError, closest
-from limelight.nested import describe, first_tensor
+from limelight.nested import describe, first_tensor, main_output
 
 Labels = Sequence[str] | None
 Target = Any  # an index, a label, a callable, one of the values below, or a sequence of those: one for each image
@@ -142,11 +142,9 @@ def logits_of(outputs: Any) -> Tensor | None:
 
     They are the outputs themselves, their ``logits`` (attribute or key), or the first of a tuple (auxiliary heads).
     """
-    if not isinstance(outputs, Tensor):
-        if isinstance(outputs, dict):
-            outputs = outputs.get("logits")
-        else:
-            outputs = getattr(outputs, "logits", outputs[0] if isinstance(outputs, tuple | list) and outputs else None)
+    if isinstance(outputs, Mapping) and "logits" not in outputs:
+        return None
+    outputs = main_output(outputs)
     return outputs if isinstance(outputs, Tensor) and outputs.ndim == 2 else None
 
 

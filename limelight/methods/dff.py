@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from limelight.cut import Cut, LayerSpec
 from limelight.errors import MethodError
-from limelight.grid import default_layer
+from limelight.grid import default_layer, layout_of
 from limelight.head import own_activations
 from limelight.methods.registry import register
 from limelight.targets import logits_of
@@ -103,7 +103,8 @@ def concepts_of(
     found = factorize(own_activations(captured, 0), concepts, steps, together=True)
     scores = []
     for concept in torch.arange(concepts, device=images.device).split(1):
-        alone = found.alone(concept)[0].to(captured.activations[0].dtype)
+        own = captured.activations[0].detach()
+        alone = layout_of(captured, 0).write(found.alone(concept)[0].to(own.dtype), own)
         if (logits := logits_of(captured.replay(alone))) is None:
             raise MethodError("concepts are scored by class, and the network's outputs hold no class scores")
         scores.append(logits.detach())

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from limelight.attention import attention_of
-from limelight.cut import INPUT, Captured, Cut, LayerSpec, Site
+from limelight.cut import INPUT, Captured, Cut, LayerSpec
 from limelight.errors import MethodError
 from limelight.fold import fold, targets_at_once
-from limelight.grid import Visit, as_grid, candidates, walk
+from limelight.grid import Visit, candidates, layout_of, remembered
 from limelight.head import Head, at_least_single, own_activations
 from limelight.methods.registry import Method
 from limelight.nested import describe
@@ -60,18 +60,19 @@ class Evidence:
         with torch.autocast(self.scores[0].device.type, enabled=False):  # a caller's autocast is for the network alone
             layers = range(len(self._captured.sites))
             maps = [method.run({need: getattr(self, need)[k] for need in method.needs}) for k in layers]
-        for raw, layer in zip(maps, self._captured.activations, strict=True):
-            if not isinstance(raw, Tensor) or raw.ndim != layer.ndim - 1 or len(raw) != len(layer):
+        for k, raw in enumerate(maps):
+            dimensions = len(layout_of(self._captured, k).dimensions)
+            if not isinstance(raw, Tensor) or raw.ndim != dimensions + 1 or len(raw) != self._captured.batch:
+                shape = tuple(self._captured.activations[k].shape)
                 raise MethodError(
-                    f"method '{method.name}' gave {describe(raw)} for a layer of shape {tuple(layer.shape)}: "
+                    f"method '{method.name}' gave {describe(raw)} for a layer of shape {shape}: "
                     "a raw map is (batch, *grid), without channels"
                 )
         return maps
 
-    @staticmethod
-    def _read(tensor: Tensor, site: Site) -> Tensor:
-        """A gradient in a layer's own layout as ``(batch, channels, *grid)``, at least in single precision."""
-        return at_least_single(as_grid(tensor, site))
+    def _read(self, tensor: Tensor, k: int) -> Tensor:
+        """A gradient in layer ``k``'s own layout as ``(batch, channels, *grid)``, at least in single precision."""
+        return at_least_single(layout_of(self._captured, k).read(tensor))
 
     @cached_property
     def scores(self) -> list[Tensor]:
@@ -88,7 +89,7 @@ class Evidence:
     def gradients(self) -> list[Tensor]:
         """The gradient of the score with respect to each layer's activations, of the same shapes."""
         pulled = self._captured.pull_back(self.scores[0], keep=not self._last)
-        return [self._read(each, site) for each, site in zip(pulled, self._captured.sites, strict=True)]
+        return [self._read(each, k) for k, each in enumerate(pulled)]
 
     @cached_property
     def taylor(self) -> list[tuple[Tensor, Tensor]]:
@@ -107,8 +108,8 @@ class Evidence:
             if "is not implemented" not in str(error):
                 raise
             raise MethodError(f"this needs second derivatives, and {error}; use gradcam or hirescam") from None
-        terms = zip(slopes, curvatures, self._captured.sites, strict=True)
-        return [(self._read(slope.detach(), site), self._read(curvature, site)) for slope, curvature, site in terms]
+        terms = enumerate(zip(slopes, curvatures, strict=True))
+        return [(self._read(slope.detach(), k), self._read(curvature, k)) for k, (slope, curvature) in terms]
 
     @cached_property
     def head(self) -> list[Head]:
@@ -172,7 +173,7 @@ class Evidence:
         def backward(k: int, change: Callable[[Any], AbstractContextManager[Any]]) -> Tensor:
             with change(self.scores[k].grad_fn):
                 pulled = self._captured.pull_back(self.scores[k], keep=True)
-            return self._read(pulled[k], self._captured.sites[k])
+            return self._read(pulled[k], k)
 
         return [partial(backward, k) for k in range(len(self._captured.sites))]
 
@@ -254,9 +255,9 @@ class Evidence:
 
     @cached_property
     def stages(self) -> list[list[str]]:
-        """The last layer of each resolution up to each layer, finest first: found by one more pass of one image."""
+        """The last layer of each resolution up to each layer, finest first."""
         inputs, options = self._captured.inputs
-        visits = candidates(walk(self._network, inputs[0][:1], *inputs[1:], **options))
+        visits = candidates(remembered(self._network, inputs, options))
         return [_stages(visits, str(site)) for site in self._captured.sites]
 
     @cached_property
@@ -312,7 +313,7 @@ def _derivative(of: Tensor, by: Tensor) -> Tensor:
 def _stages(visits: list[tuple[str, Visit]], layer: str) -> list[str]:
     names = [name for name, _ in visits]
     upto = visits[: names.index(layer) + 1] if layer in names else visits
-    return list({visit.shape[2:]: name for name, visit in upto}.values())
+    return list({visit.grid: name for name, visit in upto}.values())
 
 
 class EvidenceForAll:

@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from limelight import grid
 from limelight.cut import Cut
 from limelight.errors import LayerError
-from limelight.grid import as_grid, candidates, default_layer, has_grid, walk
+from limelight.grid import candidates, default_layer, known, layout_of, walk
 from tests.networks import Plain, Twice, pictures, untouched
 
 
@@ -133,11 +132,11 @@ def _resnet18():
 
 def test_layers_that_only_hand_a_tensor_on_are_not_listed():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Identity(), nn.Dropout(), nn.ReLU(inplace=True), nn.AvgPool2d(2))
-    assert [visit.name for visit in walk(network, pictures())] == ["0", "3", "4"]
+    assert [visit.name for visit in walk(network, pictures()).visits] == ["0", "3", "4"]
 
 
 def test_a_container_is_listed_in_place_of_its_last_child():
-    visits = walk(Plain(), pictures())
+    visits = walk(Plain(), pictures()).visits
     expected = ["stem.0", "stem.1", "stem", "cut.0", "cut.1", "cut", "head.1", "head.2"]
     assert [visit.name for visit in visits if visit.has_grid] == expected
 
@@ -156,26 +155,23 @@ def test_a_network_without_a_grid_is_refused(network):
         default_layer(network, pictures())
 
 
-@pytest.mark.parametrize(
-    ("shape", "said"),
-    [
-        ((2, 8), "no grid to draw on"),
-        ((2, 8, 1, 1), "no grid to draw on"),
-        ((2, 50, 8), "perhaps tokens"),
-        ((2,), "no grid"),
-    ],
-)
-def test_what_has_no_grid_is_refused_by_name_and_shape(shape, said):
-    with pytest.raises(LayerError, match=said) as error:
-        as_grid(torch.zeros(shape), "blocks.5")
-    assert "'blocks.5'" in str(error.value)
-    assert str(shape) in str(error.value)
+@pytest.mark.parametrize("layer", ["pool", "flat"])
+def test_what_has_no_grid_is_refused_by_name_and_shape(layer):
+    network = nn.Sequential()
+    network.add_module("conv", nn.Conv2d(3, 8, 3))
+    network.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    network.add_module("flat", nn.Flatten())
+    with pytest.raises(LayerError, match="no grid to draw on") as error:
+        layout_of(Cut.at(network, layer).capture(pictures()), 0)
+    assert f"'{layer}'" in str(error.value)
+    assert "(2, 8" in str(error.value)
 
 
 def test_a_map_is_its_own_grid():
-    tensor = torch.zeros(2, 8, 3, 1)
-    assert as_grid(tensor, "any") is tensor
-    assert has_grid((torch.arange(3), {"map": tensor}))
+    captured = Cut.at(Plain(), "cut").capture(pictures())
+    layout = layout_of(captured, 0)
+    assert layout.plain
+    assert layout.read(captured.activations[0]) is captured.activations[0]
 
 
 # ---- remembered
@@ -223,12 +219,12 @@ def test_a_wrapper_and_its_network_share_what_is_remembered():
 def test_what_is_remembered_dies_with_the_network():
     network = Plain()
     default_layer(network, pictures())
-    assert network in grid._defaults
-    alive, remembered = weakref.ref(network), len(grid._defaults)
+    assert network in known._known
+    alive, remembered = weakref.ref(network), len(known._known)
     del network
     gc.collect()
     assert alive() is None
-    assert len(grid._defaults) < remembered
+    assert len(known._known) < remembered
 
 
 def test_a_layer_that_was_taken_away_is_looked_for_again():
