@@ -91,7 +91,8 @@ class Attention:
         whole, cut = self.captured, Cut(self.captured.cut.network, (site,))
         end = Captured(cut, whole.inputs, (tokens[-1],), whole.outputs, (1,), whole.autocast)
         means = torch.stack([each.detach().mean(dim=1, keepdim=True) for each in tokens])
-        shown = Head(end, 0, asked, raw=True).gradients(lambda few: means[few].expand(-1, *tokens[-1].shape), len(means))
+        head = Head(end, 0, asked, raw=True)
+        shown = head.gradients(lambda few: means[few].expand(-1, *tokens[-1].shape), len(means))
         slopes = torch.cat([gradients.mean(dim=2, keepdim=True) for _, gradients, _ in shown])
         return tuple(
             torch.autograd.grad(given, block.weights, slope.expand_as(given), retain_graph=True)[0]

@@ -1,4 +1,4 @@
-"""grid.py: which layers have a grid, and which of them is explained unless one is named."""
+"""choice.py: which layers have a grid, and which of them is explained unless one is named."""
 
 from __future__ import annotations
 
