@@ -7,10 +7,22 @@ case.measure("deletion")                           # one value for each picture
 
 from __future__ import annotations
 
-from limelight.evaluation import faithfulness, localisation
+from limelight.evaluation import (
+    consistency,
+    correlation,
+    faithfulness,
+    information,
+    localisation,
+    sanity,
+    simplicity,
+    stability,
+    window,
+)
 from limelight.evaluation.baselines import CHANCE, centre_gaussian, chance_maps, edges, random_maps
-from limelight.evaluation.case import Case, Explainer, Removal, Scene, explainer
+from limelight.evaluation.case import Case, Explainer, explainer
 from limelight.evaluation.registry import QUESTIONS, REGISTRY, Metric, get
+from limelight.evaluation.removal import Removal
+from limelight.evaluation.scene import Scene
 
 __all__ = [
     "CHANCE",
@@ -23,10 +35,17 @@ __all__ = [
     "Scene",
     "centre_gaussian",
     "chance_maps",
+    "consistency",
+    "correlation",
     "edges",
     "explainer",
     "faithfulness",
     "get",
+    "information",
     "localisation",
     "random_maps",
+    "sanity",
+    "simplicity",
+    "stability",
+    "window",
 ]

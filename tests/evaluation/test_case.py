@@ -19,7 +19,17 @@ listed = pytest.mark.parametrize("name", REGISTRY)
 def everything(network=None, x=None) -> Case:
     """A case that was given all there is."""
     x = pictures(3) if x is None else x
-    return grad_cam_case(network or Plain(), x, 2, masks=square(len(x), (12, 12), slice(3, 9), slice(2, 7)))
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        mislabelled = Plain().to(x.dtype)
+    return grad_cam_case(
+        network or Plain(),
+        x,
+        2,
+        masks=square(len(x), (12, 12), slice(3, 9), slice(2, 7)),
+        controls=torch.linspace(0, 1, 36).view(1, 6, 6).expand(len(x), -1, -1),
+        mislabelled=mislabelled,
+    )
 
 
 # ---- what every metric must keep
