@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from limelight.models import Model as Model
     from limelight.models import available as available
     from limelight.models import load as load
+    from limelight.nested import Inputs as Inputs
     from limelight.preprocessing import Preprocessing as Preprocessing
     from limelight.targets import (
         contrast as contrast,
@@ -53,6 +54,7 @@ _HOME = {
     "explanation": ["Explanation"],
     "images": ["Photo", "read"],
     "models": ["Model", "available", "load"],
+    "nested": ["Inputs"],
     "preprocessing": ["Preprocessing"],
     "targets": ["contrast", "counter", "each", "log_probability", "probability", "top"],
     "training": ["train"],

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
 from limelight.errors import LayerError, closest
-from limelight.nested import describe, first_tensor, own_copies, repeated, with_first_tensor
+from limelight.nested import (
+    batch_of,
+    describe,
+    first_tensor,
+    image_of,
+    own_copies,
+    repeated,
+    with_first_tensor,
+    with_image,
+)
 
 INPUT = "input"
 """The name of the cut before the first layer: the trunk is the identity, the activations are the image."""
@@ -160,7 +169,7 @@ class Cut:
             for swap in swaps:
                 swap.calls = 0
                 if swap.site.module is None:
-                    given, named = swap.into((given, named))
+                    given, named = with_image((given, named), swap.started())
             with hooked((s.site.module, s.put) for s in swaps if s.site.module is not None):
                 return self.network(*given, **named)
 
@@ -198,8 +207,7 @@ class Captured:
     @property
     def batch(self) -> int:
         """How many images the pass holds."""
-        leading = first_tensor(self.inputs)
-        return len(self.activations[0] if leading is None else leading)
+        return batch_of(self.inputs) or len(self.activations[0])
 
     def pull_back(self, scores: Tensor, keep: bool = False, again: bool = False) -> tuple[Tensor, ...]:
         """The gradient of ``scores.sum()`` with respect to each layer's activations, through the head alone.
@@ -334,24 +342,24 @@ class _Swap:
         self.calls += 1
         if self.site.call not in (None, self.calls):
             return None
-        return self.into(output)
+        return with_first_tensor(output, self.started())
 
-    def into(self, output: Any) -> Any:
-        """``output`` with the tensor in the place of its own, and autograd on from here if the tensor asks for it."""
+    def started(self) -> Tensor:
+        """A copy of the tensor, and autograd on from here if the tensor asks for it."""
         if self.tensor.requires_grad:
             torch.set_grad_enabled(True)
-        return with_first_tensor(output, self.tensor.clone())
+        return self.tensor.clone()
 
 
 def _start_at_input(taps: list[_Tap], inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    tensor = first_tensor((inputs, options))
+    tensor = image_of((inputs, options))
     if tensor is None:
         raise LayerError("the network has no floating input tensor to cut at")
     for tap in taps:
         if tap.site.module is None:
             tap.calls = 1
             tap.kept = tap.start(tensor.clone())  # a copy also where the caller made it in inference mode
-            return with_first_tensor((inputs, options), tap.kept.clone())
+            return with_image((inputs, options), tap.kept.clone())
 
 
 def _with_a_graph(run: Callable[[], T]) -> T:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
@@ -21,7 +22,7 @@ from limelight.images import Photo, read
 from limelight.methods.evidence import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
-from limelight.nested import first_tensor
+from limelight.nested import Inputs, first_tensor
 from limelight.preprocessing import Fit, Preprocessing, View
 from limelight.progress import tracked, watched
 from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of
@@ -52,7 +53,9 @@ def explain(
     Args:
         model: what :func:`limelight.load` gives, or any ``nn.Module``. It leaves the call as it entered.
         images: for a loaded model a path, a PIL image, a uint8 array ``(height, width[, channels])``, or a list of
-            those; for any network a float tensor ``(batch, channels, height, width)``, already preprocessed.
+            those; for any network a float tensor ``(batch, channels, *grid)``, already preprocessed: a picture has a
+            height and a width, a signal a length, a volume or a clip three dimensions. A network that takes more is
+            given a tuple of tensors, a dictionary by its parameters' names, or ``limelight.Inputs(args, options)``.
         target: None for the predicted class; a class index or label; a callable ``outputs -> (batch,)`` scores;
             ``each(...)`` or ``top(k)`` for several targets of every image; or a list, one target for each image.
             Scores are logits unless wrapped in ``probability`` or ``log_probability``; ``counter`` negates and
@@ -129,7 +132,7 @@ def _explain_with(
         raise InputError(f"batch_size={batch_size}: at least one image must run at once")
     if layer is not None:
         resolve(network, layer)  # a misspelt layer is told before anything is read
-    source = images if _is_preprocessed(images) else _photos(images)
+    source = _tensors(images, network) or _photos(images)
     check(target, len(source), labels)
     prepare = _Prepare(network, preprocessing, fit)
     starts = range(0, len(source), batch_size)
@@ -144,7 +147,7 @@ def _explain_with(
             raise
         except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
             error.add_note(
-                f"while limelight ran {type(network).__name__} on images of shape {tuple(batch.inputs.shape)}"
+                f"while limelight ran {type(network).__name__} on images of shape {tuple(batch.image.shape)}"
             )
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
@@ -160,7 +163,7 @@ def _explain_with(
 
 def _explain_batch(
     network: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     target: Target,
     labels: Labels,
     methods: Sequence[Method],
@@ -183,7 +186,7 @@ def _explain_batch(
             "targets": [list(row) for row in zip(*(one.named for one in asked), strict=True)],
             "probabilities": _target_probabilities(asked, logits, len(inputs)),
             "predictions": _predictions(logits, labels, len(inputs)),
-            "input_size": (inputs.shape[-2], inputs.shape[-1]),
+            "input_size": () if inputs.image is None else tuple(inputs.image.shape[2:]),
         }
         found = []
         for method, captured in zip(methods, captures, strict=True):
@@ -198,7 +201,7 @@ def _explain_batch(
 class _Passes:
     """Forward passes on one batch, one for each place to cut."""
 
-    def __init__(self, network: nn.Module, inputs: Tensor, first: int):
+    def __init__(self, network: nn.Module, inputs: Inputs, first: int):
         self.network = network
         self.inputs = inputs
         self.first = first
@@ -207,9 +210,10 @@ class _Passes:
     def cut_at(self, layer: LayerSpec | None) -> Captured:
         key = layer if isinstance(layer, str | None) else id(layer)
         if key not in self.done:
-            place = default_layer(self.network, self.inputs) if layer is None else layer
+            args, options = self.inputs.args, self.inputs.options
+            place = default_layer(self.network, *args, **options) if layer is None else layer
             cut = Cut.at(self.network, place)
-            captured = cut.capture(self.inputs)
+            captured = cut.capture(*args, **options)
             _check_finite_outputs(self.network, captured, self.inputs, self.first)
             _tell_shared_layers(cut.sites, captured)
             self.done[key] = captured
@@ -224,15 +228,37 @@ def _parts(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing |
     raise ModelError(f"{model!r} is no network: give an nn.Module or what limelight.load(...) returns")
 
 
-def _is_preprocessed(images: Any) -> bool:
-    if not isinstance(images, Tensor) or not images.is_floating_point():
-        return False
-    if images.ndim != 4 or not len(images) or not min(images.shape):
+def _tensors(images: Any, network: nn.Module) -> Inputs | None:
+    """The network's inputs, if it is those that were given, and not photographs.
+
+    Raises:
+        InputError: a tensor that is no batch of images.
+    """
+    if isinstance(images, Mapping):
+        images = Inputs(options=dict(images))
+    elif isinstance(images, tuple) and any(isinstance(each, Tensor) and each.is_floating_point() for each in images):
+        images = Inputs(images)
+    elif isinstance(images, Tensor) and images.is_floating_point():
+        images = Inputs((images,))
+    elif not isinstance(images, Inputs):
+        return None
+    image = images.image
+    if image is None:
+        single = f"a tensor of shape {tuple(images.args[0].shape)}" if len(images.args) == 1 else "the inputs"
+        raise InputError(f"{single} can't be explained: there is no float tensor (batch, channels, *grid) to look at")
+    if not 3 <= image.ndim <= 5 or not min(image.shape) or (image.ndim == 3 and _of_pictures(network)):
         raise InputError(
-            f"images of shape {tuple(images.shape)}: a float tensor must be (batch, channels, height, width)"
-            + (", images[None] makes a batch of one" if images.ndim == 3 else "")
+            f"images of shape {tuple(image.shape)}: a float tensor must be (batch, channels, height, width)"
+            + (", images[None] makes a batch of one" if image.ndim == 3 else "")
         )
-    return True
+    return images
+
+
+def _of_pictures(network: nn.Module) -> bool:
+    """Whether the network's first convolution is one of pictures."""
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    first = next((module for module in network.modules() if isinstance(module, convolutions)), None)
+    return isinstance(first, nn.Conv2d)
 
 
 def _photos(images: Any) -> list[Any]:
@@ -245,10 +271,16 @@ def _photos(images: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Batch:
-    inputs: Tensor
+    inputs: Inputs
     photos: list[Photo]
     views: list[View]
     shown: Tensor | None  # what an overlay is drawn on where there is no photograph
+
+    @property
+    def image(self) -> Tensor:
+        image = self.inputs.image
+        assert image is not None, "looked at when the inputs were taken"
+        return image
 
 
 @dataclass(frozen=True)
@@ -259,13 +291,12 @@ class _Prepare:
     preprocessing: Preprocessing | None
     fit: Fit
 
-    def __call__(self, images: Tensor | Sequence[Any]) -> _Batch:
-        if isinstance(images, Tensor):
-            self.check_device(images)
-            if images.is_inference():  # autograd refuses them, but not their copies
-                with torch.inference_mode(False):
-                    images = images.clone()
-            return _Batch(images, [], [], images.detach())
+    def __call__(self, images: Inputs | Sequence[Any]) -> _Batch:
+        if isinstance(images, Inputs):
+            with torch.inference_mode(False):  # autograd refuses tensors made in that mode, but not their copies
+                given = Inputs(*pytree.tree_map(self.taken, (images.args, images.options)))
+            image = given.image
+            return _Batch(given, [], [], None if image is None else image.detach())
         if self.preprocessing is None:
             raise InputError(
                 "this network comes without preprocessing, so it takes float tensors (batch, channels, height, width); "
@@ -274,7 +305,15 @@ class _Prepare:
         photos = [image if isinstance(image, Photo) else read(image) for image in images]
         tensors, views = zip(*(self.preprocessing(photo.pixels, self.fit) for photo in photos), strict=True)
         like = next((tensor for tensor in self.network.parameters() if tensor.is_floating_point()), tensors[0])
-        return _Batch(torch.stack(tensors).to(like.device, like.dtype), photos, list(views), None)
+        stacked = torch.stack(tensors).to(like.device, like.dtype)
+        return _Batch(Inputs((stacked,)), photos, list(views), None)
+
+    def taken(self, leaf: Any) -> Any:
+        """A part of the inputs, as the network can take it."""
+        if not isinstance(leaf, Tensor):
+            return leaf
+        self.check_device(leaf)
+        return leaf.clone() if leaf.is_inference() else leaf
 
     def check_device(self, images: Tensor) -> None:
         first = next(self.network.parameters(), images).device
@@ -285,8 +324,8 @@ class _Prepare:
             raise InputError(f"the images are on {images.device}, the network on {first}: images.to('{first}')")
 
 
-def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Tensor, first: int) -> None:
-    outputs = first_tensor(captured.outputs)
+def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Inputs, first: int) -> None:
+    image, outputs = inputs.image, first_tensor(captured.outputs)
     if outputs is None or not (bad := outputs.isnan().flatten(1).any(dim=1)).any():
         return
     images = (first + bad.nonzero().flatten()).tolist()
@@ -294,11 +333,11 @@ def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Tensor
         name for name, tensor in network.state_dict().items() if isinstance(tensor, Tensor) and tensor.isnan().any()
     ]:
         raise ModelError(f"the network's outputs are NaN, because its weights are: NaN in {', '.join(broken[:3])}")
-    if not inputs.isfinite().all():
+    if image is None or not image.isfinite().all():
         raise InputError(f"the network's outputs are NaN for images {images}, because the images hold NaN or infinity")
     raise ModelError(
         f"the network's outputs are NaN for images {images} although weights and images are finite: it overflows in "
-        f"{inputs.dtype}; try another precision, or check the preprocessing"
+        f"{image.dtype}; try another precision, or check the preprocessing"
     )
 
 

@@ -47,7 +47,8 @@ class Explanation:
         scores: ``(batch, targets)``, the targets' scores (logits unless asked otherwise).
         probabilities: ``(batch, targets)`` in [0, 1]; NaN for a target that is not about a class.
         predictions: ``predictions[i]``, the most probable classes of image ``i``, best first.
-        input_size: ``(height, width)`` of the network's input.
+        input_size: ``(height, width)`` of the network's input; ``(length,)`` of a signal, ``(depth, height, width)`` of
+            a volume or a clip.
         fusion: how the maps of several layers become one.
         photos: the photographs; empty where tensors were given.
         views: where each network input lay on its photograph; empty where tensors were given.
@@ -61,7 +62,7 @@ class Explanation:
     scores: Tensor
     probabilities: Tensor
     predictions: list[list[Prediction]]
-    input_size: tuple[int, int]
+    input_size: tuple[int, ...]
     fusion: str = "mean"
     photos: list[Photo] = field(default_factory=list, repr=False)
     views: list[View] = field(default_factory=list, repr=False)
@@ -134,15 +135,18 @@ class Explanation:
 
     @property
     def maps(self) -> Tensor:
-        """``(batch, targets, height, width)`` in [0, 1] at the resolution of the network's input."""
+        """``(batch, targets, *input_size)`` in [0, 1] at the resolution of the network's input."""
         return heatmap.shown(self.raws, self.input_size, how=self.fusion)
 
     @property
     def peaks(self) -> Tensor:
         """``(batch, targets, 2)``: x, y of each map's maximum, in pixels of the original photograph (of the input,
-        where tensors were given). A pixel's centre lies at .5. NaN for a map of zeros.
+        where tensors were given). A pixel's centre lies at .5. NaN for a map of zeros. For a signal ``(..., 1)``: its
+        sample; for a volume or a clip ``(..., 3)``: x, y and the slice.
         """
         maps = self._at_own_grid()
+        if len(self.input_size) != 2:
+            return self._peaks_of_any(maps)
         rows, columns = maps.shape[-2:]
         y = (torch.arange(rows, device=maps.device) + 0.5) / rows * self.input_size[0]
         x = (torch.arange(columns, device=maps.device) + 0.5) / columns * self.input_size[1]
@@ -159,6 +163,13 @@ class Explanation:
             peaks[i] = torch.where(image.flatten(1).amax(dim=1)[:, None] > 0, found, torch.nan)
         return peaks
 
+    def _peaks_of_any(self, maps: Tensor) -> Tensor:
+        flat = maps.flatten(2)
+        found = torch.stack(torch.unravel_index(flat.argmax(dim=2), maps.shape[2:]), dim=-1) + 0.5
+        strides = [pixels / cells for pixels, cells in zip(self.input_size, maps.shape[2:], strict=True)]
+        places = (found * found.new_tensor(strides)).flip(-1)
+        return torch.where(flat.amax(dim=2, keepdim=True) > 0, places, torch.nan)
+
     @property
     def warnings(self) -> list[list[str | None]]:
         """``warnings[i][j]``: what is wrong with a map, or None. A map of zeros is told, with what to try."""
@@ -171,7 +182,7 @@ class Explanation:
     def _at_own_grid(self) -> Tensor:
         """The shown maps, one layer's without enlarging them: a bilinear surface is highest at a cell's centre."""
         if len(self.raws) == 1:
-            return heatmap.rescale(heatmap.rectify(self.raws[0])).float()
+            return heatmap.rescale(heatmap.rectify(self.raws[0]), len(self.input_size)).float()
         return self.maps.float()
 
     def _zero_map(self, named: Named) -> str:
@@ -190,7 +201,12 @@ class Explanation:
         return _picture_of(self.inputs[i])
 
     def heat(self, i: int = 0, target: int = 0) -> Tensor:
-        """The map in [0, 1] at the photograph's own size ``(height, width)``; zero where the network saw nothing."""
+        """The map in [0, 1] at the photograph's own size ``(height, width)``; zero where the network saw nothing.
+
+        For a signal, a volume or a clip at the input's own size.
+        """
+        if len(self.input_size) != 2:
+            return heatmap.shown([raw[i, target] for raw in self.raws], self.input_size, how=self.fusion)
         (width, height), box = self._frame(i)
         return heatmap.shown([raw[i, target] for raw in self.raws], (height, width), box, self.fusion)
 
@@ -288,7 +304,7 @@ class Explanation:
         """The picture's (width, height), and the box of it that the network saw."""
         if self.views:
             return self.views[i].photo_size, self.views[i].box
-        height, width = self.input_size
+        height, width = self.input_size[-2:] if len(self.input_size) > 1 else (1, *self.input_size)
         return (width, height), (0.0, 0.0, float(width), float(height))
 
 

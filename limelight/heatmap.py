@@ -14,23 +14,32 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-def rectify(raw: Float[Tensor, "... height width"]) -> Float[Tensor, "... height width"]:
+def rectify(raw: Float[Tensor, "... *grid"]) -> Float[Tensor, "... *grid"]:
     """Keep what speaks for the target (the ReLU of Selvaraju et al. 2017, eq. 2)."""
     return raw.clamp(min=0)
 
 
-def rescale(maps: Float[Tensor, "... height width"]) -> Float[Tensor, "... height width"]:
-    """Divide each non-negative map by its maximum, into [0, 1]. Zero stays "no evidence"; a map of zeros stays so."""
-    peak = maps.amax(dim=(-2, -1), keepdim=True)
+def rescale(maps: Float[Tensor, "... *grid"], dimensions: int = 2) -> Float[Tensor, "... *grid"]:
+    """Divide each non-negative map by its maximum, into [0, 1]. Zero stays "no evidence"; a map of zeros stays so.
+
+    A map is what lies in the last ``dimensions``: two for a picture, one for a signal, three for a volume or a clip.
+    """
+    peak = maps.amax(dim=tuple(range(-dimensions, 0)), keepdim=True)
     return maps / torch.where(peak > 0, peak, 1)
 
 
-def resize(maps: Float[Tensor, "... height width"], size: tuple[int, int]) -> Float[Tensor, "... rows columns"]:
-    """Bilinear, half-pixel centred, to ``size`` = (rows, columns): a cell's value lands on the cell's centre.
+def resize(maps: Float[Tensor, "... *grid"], size: Sequence[int]) -> Float[Tensor, "... *size"]:
+    """Linear in each dimension, half-pixel centred, to ``size``: a cell's value lands on the cell's centre.
 
-    The same as ``interpolate(mode="bilinear", align_corners=False)``.
+    For a picture, ``size`` = (rows, columns), the same as ``interpolate(mode="bilinear", align_corners=False)``.
     """
-    return place(maps, size, (0.0, 0.0, float(size[1]), float(size[0])))
+    if len(size) == 2:
+        return place(maps, (size[0], size[1]), (0.0, 0.0, float(size[1]), float(size[0])))
+    with torch.autocast(maps.device.type, enabled=False):
+        for d, pixels in enumerate(size, start=maps.ndim - len(size)):
+            weights = _interpolation(maps.shape[d], pixels, 0.0, float(pixels), like=maps)
+            maps = (maps.movedim(d, -1) @ weights.T).movedim(-1, d)
+    return maps
 
 
 def place(
@@ -75,22 +84,30 @@ def check_fusion(how: str) -> None:
         raise MethodError(f"no fusion is called {how!r}; there are {', '.join(FUSIONS)}")
 
 
-def fuse(maps: Sequence[Float[Tensor, "... height width"]], how: str = "mean") -> Float[Tensor, "... height width"]:
+def fuse(
+    maps: Sequence[Float[Tensor, "... *size"]], how: str = "mean", dimensions: int = 2
+) -> Float[Tensor, "... *size"]:
     """Make one map of the maps of several layers, each in [0, 1] and of one size; in [0, 1] again.
 
     Raises:
         MethodError: ``how`` is not one of "mean", "max", "product".
     """
     check_fusion(how)
-    return maps[0] if len(maps) == 1 else rescale(FUSIONS[how](torch.stack(list(maps))))
+    return maps[0] if len(maps) == 1 else rescale(FUSIONS[how](torch.stack(list(maps))), dimensions)
 
 
 def shown(
     raws: Sequence[Tensor],
-    size: tuple[int, int],
+    size: Sequence[int],
     box: tuple[float, float, float, float] | None = None,
     how: str = "mean",
 ) -> Tensor:
-    """The shown map ``(..., rows, columns)`` of raw maps ``(..., *grid)``, one for each layer."""
-    box = box or (0.0, 0.0, float(size[1]), float(size[0]))
-    return fuse([place(rescale(rectify(raw)), size, box) for raw in raws], how)
+    """The shown map ``(..., *size)`` of raw maps ``(..., *grid)``, one for each layer.
+
+    A picture's may be laid over a ``box`` of it, as :func:`place` does.
+    """
+    dimensions = len(size)
+    maps = [rescale(rectify(raw), dimensions) for raw in raws]
+    if box is None:
+        return fuse([resize(each, size) for each in maps], how, dimensions)
+    return fuse([place(each, (size[0], size[1]), box) for each in maps], how)

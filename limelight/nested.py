@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +19,72 @@ def _is_activation(leaf: Any) -> bool:
 
 def first_tensor(output: Any) -> Tensor | None:
     """The first floating tensor with more than one dimension in a (nested) output, or None."""
-    return next(filter(_is_activation, pytree.tree_leaves(output)), None)
+    return next(filter(_is_activation, leaves_of(output)), None)
+
+
+def leaves_of(value: Any) -> Iterator[Any]:
+    """What a nested value holds in the end, also in dataclasses and in mappings that are no plain dictionaries."""
+    for leaf in pytree.tree_leaves(value):
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            yield from leaves_of([getattr(leaf, field.name) for field in fields(leaf)])
+        elif isinstance(leaf, Mapping):
+            yield from leaves_of(list(leaf.values()))
+        else:
+            yield leaf
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network is called with: ``network(*args, **options)``. All tensors hold as many images.
+
+    The first floating tensor with a grid (three dimensions and more) is the image: what is perturbed, and what overlays
+    are drawn on. Whatever else there is (whole numbers, text, masks, settings) is handed on untouched.
+    """
+
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Tensor | None:
+        """The image ``(batch, channels, *grid)``, or None if there is none."""
+        return image_of((self.args, self.options))
+
+    def __len__(self) -> int:
+        return batch_of((self.args, self.options)) or 0
+
+    def __getitem__(self, some: slice) -> Inputs:
+        batch = len(self)
+
+        def part(leaf: Any) -> Any:
+            return leaf[some] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == batch else leaf
+
+        return Inputs(*pytree.tree_map(part, (self.args, self.options)))
+
+
+def image_of(inputs: Any) -> Tensor | None:
+    """The first floating tensor with three dimensions and more in nested inputs; without one, with two."""
+    place = _place_of_image(pytree.tree_leaves(inputs))
+    return None if place is None else pytree.tree_leaves(inputs)[place]
+
+
+def with_image(inputs: Any, image: Tensor) -> Any:
+    """The inputs with another image."""
+    leaves, structure = pytree.tree_flatten(inputs)
+    place = _place_of_image(leaves)
+    assert place is not None, "there was an image to be replaced"
+    leaves[place] = image
+    return pytree.tree_unflatten(leaves, structure)
+
+
+def _place_of_image(leaves: Sequence[Any]) -> int | None:
+    floating = [i for i, leaf in enumerate(leaves) if _is_activation(leaf)]
+    return next((i for i in floating if leaves[i].ndim > 2), floating[0] if floating else None)
+
+
+def batch_of(inputs: Any) -> int | None:
+    """How many images nested inputs hold."""
+    image = image_of(inputs)
+    return None if image is None else len(image)
 
 
 def main_output(outputs: Any) -> Any:
@@ -40,14 +107,26 @@ def main_output(outputs: Any) -> Any:
 def with_first_tensor(output: Any, tensor: Tensor) -> Any:
     """The output with ``tensor`` in the place of its first floating tensor."""
     leaves, structure = pytree.tree_flatten(output)
-    place = next(i for i, leaf in enumerate(leaves) if _is_activation(leaf))
-    leaves[place] = tensor
+    place = next(i for i, leaf in enumerate(leaves) if first_tensor(leaf) is not None)
+    leaves[place] = tensor if _is_activation(leaves[place]) else _with_inside(leaves[place], tensor)
     return pytree.tree_unflatten(leaves, structure)
+
+
+def _with_inside(holder: Any, tensor: Tensor) -> Any:
+    """A copy of a dataclass or mapping, with ``tensor`` in the place of its first floating tensor."""
+    own = copy(holder)
+    if isinstance(holder, Mapping):
+        key = next(key for key, value in holder.items() if first_tensor(value) is not None)
+        own[key] = with_first_tensor(holder[key], tensor)  # type: ignore[index]
+    else:
+        name = next(each.name for each in fields(holder) if first_tensor(getattr(holder, each.name)) is not None)
+        object.__setattr__(own, name, with_first_tensor(getattr(holder, name), tensor))
+    return own
 
 
 def repeated(inputs: Any, batch: int) -> Any:
     """The inputs as often, block after block, as it takes to fill ``batch``."""
-    given = len(leading) if (leading := first_tensor(inputs)) is not None else batch
+    given = batch_of(inputs) or batch
     if batch == given:
         return inputs
     if batch % given:
@@ -62,8 +141,7 @@ def repeated(inputs: Any, batch: int) -> Any:
 
 def one_image(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The inputs of the first image alone."""
-    leading = first_tensor((inputs, options))
-    batch = None if leading is None else len(leading)
+    batch = batch_of((inputs, options))
     return pytree.tree_map(
         lambda leaf: leaf[:1] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == batch else leaf,
         (inputs, options),

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from limelight.borrow import borrowed
 from limelight.cut import Captured, Site, hooked
-from limelight.nested import with_first_tensor
+from limelight.nested import with_first_tensor, with_image
 from limelight.traced import Borrowed, Rows, Slot, Step, Traced, Untraceable, Weight
 
 
@@ -73,7 +73,8 @@ def run_with(network: nn.Module, site: Site, given: Tensor, inputs: tuple[Any, .
         return with_first_tensor(output, given)
 
     if site.module is None:
-        inputs, options = put(None, (), (inputs, options))
+        torch.set_grad_enabled(given.requires_grad or torch.is_grad_enabled())
+        inputs, options = with_image((inputs, options), given)
     with hooked(iter([] if site.module is None else [(site.module, put)])):
         return network(*inputs, **options)
 

@@ -15,7 +15,7 @@ from limelight.grid.known import Known, forget, outline_of, remembered
 from limelight.grid.possible import is_grid_of
 from limelight.grid.reach import MOST, Reach
 from limelight.grid.walking import Visit, Walk
-from limelight.nested import first_tensor, main_output, one_image
+from limelight.nested import image_of, main_output, one_image
 
 TRIES = 24
 """How many layers, from the last on, are tried for one that everything passes."""
@@ -80,7 +80,7 @@ def _reached(
             f"the outputs of this {type(network).__name__} depend on no layer with a grid by a gradient; choose a "
             "layer (`limelight layers` lists them), or a method without gradients, such as scorecam or rise"
         )
-    images = first_tensor((inputs, options))
+    images = image_of((inputs, options))
     if images is not None and isinstance(outputs, torch.Tensor) and is_grid_of(outputs.shape[2:], images.shape[2:]):
         return names[max(alive, key=lambda k: (found[k][1].channels, -math.prod(found[k][1].grid), k))]
     for place in range(len(alive) - 1, max(len(alive) - 1 - TRIES, 0), -1):

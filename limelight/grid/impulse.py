@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from limelight.borrow import borrowed
 from limelight.cut import hooked
 from limelight.grid.layout import Layout
-from limelight.nested import first_tensor, own_copies, repeated, with_first_tensor
+from limelight.nested import first_tensor, image_of, own_copies, repeated, with_image
 
 PLACES = ((0.30, 0.62, 0.45), (0.80, 0.21, 0.70), (0.55, 0.88, 0.15), (0.12, 0.40, 0.85))
 """Where impulses are planted, as shares of each dimension: in no row or column of a coarse grid twice."""
@@ -83,7 +83,7 @@ def _best(question: Question, scores: list[Agreement] | None) -> Layout | None:
 
 def _planted(inputs: Any, options: Any) -> Any:
     """The inputs of one image as a batch: the image as it is, then once for each impulse."""
-    image = first_tensor((inputs, options))
+    image = image_of((inputs, options))
     if image is None or len(image) != 1:
         return None
     inputs, options = own_copies(repeated((inputs, options), 1 + len(PLACES)))
@@ -97,7 +97,7 @@ def _planted(inputs: Any, options: Any) -> Any:
             box = box.narrow(d, min(max(int(share * box.shape[d] - side / 2), 0), box.shape[d] - side), side)
         noise = torch.randn(box.shape, generator=random).sign() * 3 * spread
         box.add_(noise.to(box))
-    return with_first_tensor((inputs, options), images)
+    return with_image((inputs, options), images)
 
 
 class Agreement(NamedTuple):

@@ -16,7 +16,7 @@ from limelight.errors import LayerError
 from limelight.grid.layout import Layout
 from limelight.grid.possible import Grids, channels_first, dimensions_of, layouts, unfolded
 from limelight.grid.walking import Outline, Visit, Walk, channel_axis_of, outlined, settled
-from limelight.nested import first_tensor, one_image
+from limelight.nested import image_of, one_image
 
 
 @dataclass
@@ -85,7 +85,7 @@ def layout_of(captured: Captured, k: int) -> Layout:
 def _layout_of(captured: Captured, k: int) -> Layout:
     site, tensor = captured.sites[k], captured.activations[k]
     inputs, options = captured.inputs
-    images = first_tensor(captured.inputs)
+    images = image_of(captured.inputs)
     size = tuple(images.shape[2:]) if images is not None else ()
     batch = len(images) if images is not None else len(tensor)
     names = dimensions_of(size)

@@ -13,7 +13,7 @@ from limelight.cut import hooked
 from limelight.grid.impulse import Question, answers
 from limelight.grid.layout import Layout
 from limelight.grid.possible import Grid, channels_first, dimensions_of, layouts
-from limelight.nested import first_tensor, one_image, own_copies
+from limelight.nested import first_tensor, image_of, one_image, own_copies
 
 HANDS_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)
 """Modules that, in evaluation mode, give what they were given."""
@@ -143,7 +143,7 @@ def outlined(network: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any
     """Run the network once on one image and find what the shapes tell."""
     network = unwrap(network)
     calls, outputs = _listen(network, inputs, options)
-    images = first_tensor((inputs, options))
+    images = image_of((inputs, options))
     size = tuple(images.shape[2:]) if images is not None else ()
     found: dict[int, list[Layout]] = {}
     seen: list[Grid] = []

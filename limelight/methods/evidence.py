@@ -18,7 +18,7 @@ from limelight.fold import fold, targets_at_once
 from limelight.grid import Visit, candidates, layout_of, remembered
 from limelight.head import Head, at_least_single, own_activations
 from limelight.methods.registry import Method
-from limelight.nested import describe
+from limelight.nested import describe, image_of, repeated, with_image
 from limelight.targets import Asked, logits_of, together
 
 
@@ -119,16 +119,19 @@ class Evidence:
     @cached_property
     def images(self) -> list[Tensor]:
         """What the network was run on ``(batch, channels, height, width)``."""
-        inputs, _ = self._captured.inputs
-        return [at_least_single(inputs[0].detach())] * len(self._captured.sites)
+        return [at_least_single(self._image)] * len(self._captured.sites)
+
+    @property
+    def _image(self) -> Tensor:
+        image = image_of(self._captured.inputs)
+        assert image is not None, "a layer with a grid came from an image"
+        return image.detach()
 
     @cached_property
     def whole(self) -> list[Head]:
         """The whole network: altered images -> scores."""
-        (inputs, _), cut = self._captured.inputs, Cut.at(self._network, INPUT)
-        pass_ = Captured(
-            cut, self._captured.inputs, (inputs[0].detach(),), self._captured.outputs, (1,), self._captured.autocast
-        )
+        inputs, cut = self._captured.inputs, Cut.at(self._network, INPUT)
+        pass_ = Captured(cut, inputs, (self._image,), self._captured.outputs, (1,), self._captured.autocast)
         return [Head(pass_, 0, self._asked)] * len(self._captured.sites)
 
     @cached_property
@@ -154,11 +157,11 @@ class Evidence:
         def under(
             k: int, watch: AbstractContextManager[Any], layer: LayerSpec | None = None, images: Tensor | None = None
         ) -> Evidence:
-            (inputs, options), whole = self._captured.inputs, self._captured.cut
+            given, whole = self._captured.inputs, self._captured.cut
             cut = Cut(whole.network, (whole.sites[k],)) if layer is None else Cut.at(self._network, layer)
-            first = inputs[0] if images is None else images.to(inputs[0].dtype)
+            inputs, options = given if images is None else with_image(given, images.to(self._image.dtype))
             with self._captured.precision(), watch:
-                captured = cut.capture(first, *inputs[1:], **options)
+                captured = cut.capture(*inputs, **options)
             return Evidence(self._network, captured, self._asked)
 
         return [partial(under, k) for k in range(len(self._captured.sites))]
@@ -186,13 +189,13 @@ class Evidence:
         """
 
         def rerun(k: int, alter: Callable[[Tensor], Tensor], count: int) -> Iterator[Evidence]:
-            inputs, options = self._captured.inputs
             cut = Cut(self._captured.cut.network, (self._captured.sites[k],))
 
             def look(few: Tensor) -> Evidence:
-                altered = alter(few).flatten(0, 1).to(inputs[0].dtype)
+                altered = alter(few).flatten(0, 1).to(self._image.dtype)
+                inputs, options = with_image(repeated(self._captured.inputs, len(altered)), altered)
                 with self._captured.precision():
-                    captured = cut.capture(altered, *inputs[1:], **options)
+                    captured = cut.capture(*inputs, **options)
                 return Evidence(self._network, captured, self._asked.repeated(len(few)))
 
             return self.whole[k].in_parts(look, count)
