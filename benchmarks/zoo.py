@@ -3,10 +3,10 @@
     python -m benchmarks.zoo [NAME ...] [--most MILLIONS] [--peers] [--out FILE]     one JSON line a network; resumable
     python -m benchmarks.zoo --table FILE [--peers-table FILE]                       the page docs/zoo.md of it
 
-Weights are random, but alive (:func:`awake`). A network is right if ``limelight.explain(network, images)``, told nothing
-else, gives a map that is finite, not constant, has as many cells as the layer's grid, differs between two classes if the
-gradients do, and equals Grad-CAM written out with the whole network under autograd, the cells read as the library that
-made the network reads them.
+Weights are random, but alive (:func:`awake`). A network is right if ``limelight.explain(network, images)``, told
+nothing else, gives a map that is finite, not constant, has as many cells as the layer's grid, differs between two
+classes if the gradients do, and equals Grad-CAM written out with the whole network under autograd, the cells read as
+the library that made the network reads them.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def selection(most: float) -> Iterator[str]:
-    """Names of the zoo, small ones: each family's smallest first, then the others, one of each set of weights' shapes."""
+    """Names of the zoo: each family's smallest, then the other small ones, one of each set of weights' shapes."""
     from torchvision import models
 
     for kind in (models, models.video):
