@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from limelight.models import load as load
     from limelight.nested import Inputs as Inputs
     from limelight.preprocessing import Preprocessing as Preprocessing
+    from limelight.studies.study import study as study
     from limelight.targets import (
         contrast as contrast,
     )
@@ -56,6 +57,7 @@ _HOME = {
     "models": ["Model", "available", "load"],
     "nested": ["Inputs"],
     "preprocessing": ["Preprocessing"],
+    "studies.study": ["study"],
     "targets": ["contrast", "counter", "each", "log_probability", "probability", "top"],
     "training": ["train"],
 }

@@ -551,7 +551,7 @@ def test_help_imports_nothing_heavy():
     assert imported & {"torch", "torchvision", "timm", "numpy", "PIL", "matplotlib", "rich"} == set()
 
 
-@pytest.mark.parametrize("command", [[], ["explain"], ["layers"], ["models"], ["methods"]])
+@pytest.mark.parametrize("command", [[], ["explain"], ["layers"], ["models"], ["methods"], ["study"]])
 def test_help_fits_a_terminal(command):
     result = limelight(*command, "--help")
     assert result.exit_code == 0

@@ -13,6 +13,8 @@ from limelight.errors import InputError
 from limelight.shell import line, option
 
 if TYPE_CHECKING:
+    import torch
+
     from limelight.models import Model
 
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -48,21 +50,30 @@ def load_model(model: str, weights: str, device: str) -> Model:
         InputError: no such device, or it can't be used here.
         ModelError: no such network, or no weights for it.
     """
-    import torch
-
     from limelight.models import load
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return load(model, weights=weights, device=find_device(device))
+
+
+def find_device(name: str) -> torch.device:
+    """The device that ``--device`` names, tried.
+
+    Raises:
+        InputError: no such device, or it can't be used here.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        place = torch.device(device)
+        device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"no device is called {device!r}: give cpu, cuda, cuda:1, mps or auto") from None
+        raise InputError(f"no device is called {name!r}: give cpu, cuda, cuda:1, mps or auto") from None
     try:
-        torch.zeros(1, device=place).item()
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {device!r} can't be used here: {line(error).partition('. ')[0]}") from error
-    return load(model, weights=weights, device=place)
+        raise InputError(f"device {name!r} can't be used here: {line(error).partition('. ')[0]}") from error
+    return device
 
 
 def target_of(targets: Sequence[str], top: int | None, labels: Sequence[str] | None) -> Any:

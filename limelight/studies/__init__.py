@@ -1,0 +1,1 @@
+"""Experiments that put the pieces together."""

@@ -1,0 +1,1 @@
+"""The chapters of a study's page: what was measured, said in sentences and shown."""

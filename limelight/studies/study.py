@@ -1,0 +1,233 @@
+"""The study of a classifier: six questions, one page that answers them, and the numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limelight import __version__, report
+from limelight.errors import InputError
+from limelight.files import write_whole
+from limelight.models import Model, load
+from limelight.models.checkpoint import CARD
+from limelight.studies import adversarial, failures
+from limelight.studies import gaze as gazing
+from limelight.studies.chapters import everything, fails, fooled, good, looked
+from limelight.studies.chapters import verdict as judging
+from limelight.studies.chapters.words import count, listed
+from limelight.studies.looks import Looks, Sample, guided, look
+from limelight.training import Run, read_run, train
+from limelight.training.run import STATE
+
+PAGE, NUMBERS, RUN = "study.html", "study.json", "run"
+PICTURES = 200
+"""Test pictures that are looked at, unless all are asked for."""
+ATTACKED = 100
+BEST = 4
+"""Pictures of each class that are shown with their maps."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that was written.
+
+    Attributes:
+        page: the HTML page.
+        facts: what is in study.json beside it.
+    """
+
+    page: Path
+    facts: dict[str, Any]
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """The biases that were found, strongest first."""
+        return self.facts["findings"]
+
+    def _repr_html_(self) -> str:
+        return f'<a href="{self.page}">{self.facts["verdict"]["headline"]}</a>'
+
+
+def study(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    pictures: int = PICTURES,
+    attacked: int = ATTACKED,
+    full: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    say: Say | None = None,
+    progress: bool = False,
+) -> Study:
+    """Say how good a classifier is, what it looks at, why it fails, whether it is fooled, and what its pictures teach.
+
+    Args:
+        source: a run that :func:`limelight.training.train` left, or a folder of class folders (or a table) to train
+            on first, with the body frozen.
+        out: the folder for study.html and study.json. None: the run itself; ``limelight-out/NAME`` for a folder, with
+            the run in it.
+        data: where the run's pictures are now, if they have moved.
+        pictures: how many test pictures are looked at, drawn by ``seed``.
+        attacked: how many of these are attacked.
+        full: look at all test pictures, and show all mistakes.
+        seed: of what is drawn.
+        device: where to compute.
+        say: is told, a line at a time, what is done.
+        progress: show progress bars.
+
+    Raises:
+        LimelightError: no such run or folder, pictures that are gone, a page that can't be written.
+    """
+    said = say or (lambda _: None)
+    if min(pictures, attacked) < 1:
+        raise InputError(f"pictures={pictures}, attacked={attacked}: at least one must be looked at, and one attacked")
+    run, folder = opened(Path(source).expanduser(), Path(out).expanduser() if out else None, seed, device, said)
+    tests = tested(run, Path(data).expanduser() if data else None, said)
+    model = load(run.folder, device=device)
+    sample = tests if full else tests.of(drawn(tests, pictures, seed))
+    said(f"looking at {count(len(sample), 'test picture')} of {len(tests):,}")
+    looks = look(model, sample, progress)
+    mistakes = looks if len(sample) == len(tests) else _mistakes(model, tests, progress)
+    said(f"attacking {count(min(attacked, int(sample.right.sum())), 'picture')}")
+    attacks = adversarial.robustness(model, looks, attacked, seed=seed, shown=progress)
+    page, facts = composed(run, model, tests, looks, mistakes, attacks, full)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / NUMBERS, json.dumps(facts, indent=1, allow_nan=False) + "\n")
+    return Study(write_whole(folder / PAGE, report.html(page)), facts)
+
+
+def opened(source: Path, out: Path | None, seed: int, device: torch.device | str, say: Say) -> tuple[Run, Path]:
+    """The run to study, trained here if need be, and the folder for the page."""
+    if not source.exists():
+        raise InputError(f"{source} does not exist: give a run of `limelight train`, or a folder of class folders")
+    if (source / CARD).is_file() or (source / STATE).is_dir():
+        return read_run(source), out or source
+    out = out or Path("limelight-out") / (source.stem if source.is_file() else source.resolve().name)
+    run = out / RUN
+    say(f"training on {source} first, with a frozen body; the run goes to {run}")
+    train(source, run, frozen=True, seed=seed, resume=run.exists(), device=device, say=say)
+    found = read_run(run)
+    if found.dataset.source != source.resolve():
+        raise InputError(f"{run} holds a run on {found.dataset.source}: give another --out, or remove it")
+    return found, out
+
+
+def tested(run: Run, data: Path | None, say: Say) -> Sample:
+    """The test pictures that are still there, with what the network said of them.
+
+    Raises:
+        InputError: there is none.
+    """
+    dataset = run.dataset
+    numbers = dataset.of("test")
+    items = [dataset.items[i] for i in numbers]
+    names = [dataset.name(item) for item in items]
+    if data is not None:
+        moved = {item: data / dataset.name(replace(item, path=item.mask)) for item in items if item.mask}
+        items = [replace(item, path=data / name, mask=moved.get(item)) for item, name in zip(items, names, strict=True)]
+    there = [i for i, item in enumerate(items) if item.path.is_file()]
+    if not items:
+        raise InputError(f"{run.folder} has no test pictures to study: train it with a test split")
+    if not there:
+        root = data or dataset.root
+        raise InputError(
+            f"the pictures of {run.folder} are not in {root} (no {names[0]}): say where with --data FOLDER"
+        )
+    if gone := len(items) - len(there):
+        say(f"{count(gone, 'test picture')} of {len(items)} can't be found and {'is' if gone == 1 else 'are'} left out")
+    items = [item if item.mask is None or item.mask.is_file() else replace(item, mask=None) for item in items]
+    whole = Sample(items, names, dataset.classes, run.probabilities[numbers])
+    return whole.of(there) if gone else whole
+
+
+def drawn(sample: Sample, most: int, seed: int) -> list[int]:
+    """The numbers of at most so many pictures, of each class its share, drawn by ``seed``."""
+    if len(sample) <= most:
+        return list(range(len(sample)))
+    order = np.random.default_rng(seed).permutation(len(sample))
+    # Each picture's place within its class, as a share of the class: the smallest are as many of each as is fair.
+    place = np.empty(len(sample))
+    for label in np.unique(sample.labels):
+        own = order[sample.labels[order] == label]
+        place[own] = (np.arange(len(own)) + 0.5) / len(own)
+    return np.sort(np.lexsort((np.argsort(order), place))[:most]).tolist()
+
+
+def _mistakes(model: Model, tests: Sample, progress: bool) -> Looks | None:
+    wrong = np.flatnonzero(~tests.right)
+    surest = wrong[np.argsort(-tests.confidence[wrong], kind="stable")][: fails.SHOWN]
+    return look(model, tests.of(sorted(surest.tolist())), progress) if len(surest) else None
+
+
+def composed(
+    run: Run,
+    model: Model,
+    tests: Sample,
+    looks: Looks,
+    mistakes: Looks | None,
+    attacks: adversarial.Robustness | None,
+    full: bool,
+) -> tuple[report.Page, dict[str, Any]]:
+    """The page, and the numbers that are on it."""
+    classes = range(len(looks.sample.classes))
+    overall, gazes = gazing.gaze(looks), [gazing.gaze(looks, only) for only in classes]
+    best = [gazing.best(looks, only, BEST) for only in classes]
+    places = failures.places(looks)
+    fine = guided(model, looks, [number for own in best[: looked.CLASSES] for number in own])
+    sections = [
+        good.section(run.report, tests),
+        looked.section(looks, overall, gazes, best, fine),
+        fails.section(looks, places, mistakes, full),
+        fooled.section(looks, attacks),
+    ]
+    judged = judging.verdict(run.report, overall, attacks, None)
+    facts = {
+        "limelight": __version__,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": str(run.folder),
+        "data": str(run.dataset.source),
+        "network": run.card.get("architecture", model.name),
+        "classes": list(run.dataset.classes),
+        "pictures": {"all": len(run.dataset), "test": len(tests), "looked_at": len(looks.sample)},
+        "layer": looks.explanation.layer,
+        "verdict": {"level": judged.level, "headline": judged.headline, "points": dict(judged.points)},
+        "answers": {section.name: section.answer for section in sections},
+        "good": {name: value for name, value in run.report.items() if name != "splits"},
+        "looks": [each.as_dict() for each in (overall, *gazes)],
+        "fails": [place.as_dict(looks.sample.names) for place in places],
+        "fooled": attacks.as_dict() if attacks else None,
+        "findings": [],
+        "remedy": None,
+    }
+    page = report.Page(
+        title=f"{listed(looks.sample.classes, 'or', 4)}?".capitalize(),
+        kicker="limelight study",
+        facts=[
+            ("Network", f"{facts['network']}, {run.report.get('phase', 'trained')}"),
+            ("Pictures", f"{len(run.dataset):,}, of which {len(tests):,} tested and {len(looks.sample):,} looked at"),
+            ("From", run.dataset.source.name),
+        ],
+        verdict=judged,
+        sections=sections,
+        appendix=everything.sections(looks, facts),
+        colophon=_colophon(facts),
+    )
+    return page, facts
+
+
+def _colophon(facts: dict[str, Any]) -> Sequence[str]:
+    return [
+        f"Made by limelight {facts['limelight']} on {facts['made'][:10]}. Its numbers are in {NUMBERS}, beside it.",
+        "Grad-CAM, Guided Grad-CAM and the counterfactual map: R. R. Selvaraju et al. 2017, arXiv 1610.02391.",
+    ]

@@ -1,0 +1,54 @@
+"""A small run to study: coloured squares in noise, a network of few layers, and a few labels that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import limelight as ll
+from limelight.training import train
+
+NETWORK, SIZE = "mobilenetv3_small_050", 64
+CLASSES = "blue", "red"
+COUNTS = {"train": 16, "val": 6, "test": 12}
+MISLABELLED = ("blue_10.png", "red_11.png")
+"""Test pictures whose square has the other class's colour: mistakes, whatever is learnt."""
+
+
+def write_pictures(root: Path) -> Path:
+    """Squares of either colour anywhere in grey noise, in train, val and test, with masks."""
+    rng = np.random.default_rng(0)
+    for split, count in COUNTS.items():
+        for label in CLASSES:
+            for i in range(count):
+                name = f"{label}_{i:02d}.png"
+                picture = rng.integers(60, 140, (72, 80, 1)).repeat(3, axis=2).astype(np.uint8)
+                top, left = rng.integers(0, 72 - 24), rng.integers(0, 80 - 24)
+                swapped = split == "test" and name in MISLABELLED
+                channel = 0 if (label == "red") != swapped else 2
+                picture[top : top + 24, left : left + 24] = 30
+                picture[top : top + 24, left : left + 24, channel] = 230
+                mask = np.zeros((72, 80), np.uint8)
+                mask[top : top + 24, left : left + 24] = 255
+                for folder, content in ((root / split, picture), (root / "masks" / split, mask)):
+                    (folder / label).mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(content).save(folder / label / name)
+    return root
+
+
+def body(file: Path) -> Path:
+    """Weights that count as learnt, so that there is a body to freeze."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        torch.save(ll.load(NETWORK, weights="random").network.state_dict(), file)
+    return file
+
+
+def small_run(root: Path) -> Path:
+    """The folder of a finished run on such pictures, which lie in ``root / "pictures"``."""
+    pictures = write_pictures(root / "pictures")
+    options = {"model": NETWORK, "weights": body(root / "body.pt"), "size": SIZE, "frozen": True, "views": 0}
+    return train(pictures, root / "run", **options).folder
