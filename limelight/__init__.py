@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from limelight import methods as methods
     from limelight.cut import Captured as Captured
     from limelight.cut import Cut as Cut
+    from limelight.elsewhere import verdict as verdict
     from limelight.errors import LimelightError as LimelightError
     from limelight.errors import LimelightWarning as LimelightWarning
     from limelight.explainer import compare as compare
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from limelight.explanation import Explanation as Explanation
     from limelight.images import Photo as Photo
     from limelight.images import read as read
+    from limelight.judging import Verdict as Verdict
     from limelight.models import Model as Model
     from limelight.models import available as available
     from limelight.models import load as load
@@ -50,10 +52,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "cut": ["Captured", "Cut"],
+    "elsewhere": ["verdict"],
     "errors": ["LimelightError", "LimelightWarning"],
     "explainer": ["compare", "explain"],
     "explanation": ["Explanation"],
     "images": ["Photo", "read"],
+    "judging": ["Verdict"],
     "models": ["Model", "available", "load"],
     "nested": ["Inputs"],
     "preprocessing": ["Preprocessing"],

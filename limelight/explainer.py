@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
 from limelight.errors import InputError, LimelightError, MethodError, ModelError, SharedLayerWarning, ZeroMapWarning
-from limelight.explanation import Explanation, Prediction
+from limelight.explanation import Explanation, Origin, Prediction
 from limelight.grid import default_layer
 from limelight.heatmap import check_fusion
 from limelight.images import Photo, read
@@ -25,7 +25,7 @@ from limelight.models import Model
 from limelight.nested import Inputs, first_tensor
 from limelight.preprocessing import Fit, Preprocessing, View
 from limelight.progress import tracked, watched
-from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of
+from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of, questions
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -122,7 +122,7 @@ def _explain_with(
     progress: bool | None,
 ) -> list[Explanation]:
     """One explanation for each method."""
-    network, labels, preprocessing = _parts(model)
+    network, labels, preprocessing = parts_of(model)
     if any(tensor.is_inference() for tensor in islice(network.parameters(), 1)):
         raise ModelError(
             "the network was made inside torch.inference_mode(), which rules out gradients: make it outside"
@@ -132,9 +132,9 @@ def _explain_with(
         raise InputError(f"batch_size={batch_size}: at least one image must run at once")
     if layer is not None:
         resolve(network, layer)  # a misspelt layer is told before anything is read
-    source = _tensors(images, network) or _photos(images)
+    source = tensors_of(images, network) or photos_of(images)
     check(target, len(source), labels)
-    prepare = _Prepare(network, preprocessing, fit)
+    prepare = Prepare(network, preprocessing, fit)
     starts = range(0, len(source), batch_size)
     parts: list[list[Explanation]] = []
     shown = len(starts) > LONG and watched() if progress is None else progress
@@ -151,6 +151,8 @@ def _explain_with(
             )
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
+        seen["questions"] = questions(target, start, stop)
+        seen["origin"] = Origin(network, labels, prepare) if batch.inputs.alone else None
         parts.append([Explanation(**facts, **seen) for facts in found])
         if len(starts) > 1:
             for photo in batch.photos:
@@ -220,7 +222,8 @@ class _Passes:
         return self.done[key]
 
 
-def _parts(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
+def parts_of(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
+    """The network, its labels, and how it is shown photographs."""
     if isinstance(model, Model):
         return model.network, model.labels, model.preprocessing
     if isinstance(model, nn.Module):
@@ -228,7 +231,7 @@ def _parts(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing |
     raise ModelError(f"{model!r} is no network: give an nn.Module or what limelight.load(...) returns")
 
 
-def _tensors(images: Any, network: nn.Module) -> Inputs | None:
+def tensors_of(images: Any, network: nn.Module) -> Inputs | None:
     """The network's inputs, if it is those that were given, and not photographs.
 
     Raises:
@@ -261,7 +264,8 @@ def _of_pictures(network: nn.Module) -> bool:
     return isinstance(first, nn.Conv2d)
 
 
-def _photos(images: Any) -> list[Any]:
+def photos_of(images: Any) -> list[Any]:
+    """Photographs as a list, also where there is only one."""
     several = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
     photos = list(images) if several else [images]
     if not photos:
@@ -270,7 +274,9 @@ def _photos(images: Any) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class _Batch:
+class Batch:
+    """Images prepared: the network's inputs, and where each lies on its photograph, if it has one."""
+
     inputs: Inputs
     photos: list[Photo]
     views: list[View]
@@ -278,25 +284,27 @@ class _Batch:
 
     @property
     def image(self) -> Tensor:
+        """What is looked at among the inputs."""
         image = self.inputs.image
         assert image is not None, "looked at when the inputs were taken"
         return image
 
 
 @dataclass(frozen=True)
-class _Prepare:
+class Prepare:
     """Images as they were given -> the network's inputs, on its device and in its precision."""
 
     network: nn.Module
     preprocessing: Preprocessing | None
     fit: Fit
 
-    def __call__(self, images: Inputs | Sequence[Any]) -> _Batch:
+    def __call__(self, images: Inputs | Sequence[Any]) -> Batch:
+        """Prepare a batch of photographs, or see that tensors are fit to be run."""
         if isinstance(images, Inputs):
             with torch.inference_mode(False):  # autograd refuses tensors made in that mode, but not their copies
                 given = Inputs(*pytree.tree_map(self.taken, (images.args, images.options)))
             image = given.image
-            return _Batch(given, [], [], None if image is None else image.detach())
+            return Batch(given, [], [], None if image is None else image.detach())
         if self.preprocessing is None:
             raise InputError(
                 "this network comes without preprocessing, so it takes float tensors (batch, channels, height, width); "
@@ -306,7 +314,7 @@ class _Prepare:
         tensors, views = zip(*(self.preprocessing(photo.pixels, self.fit) for photo in photos), strict=True)
         like = next((tensor for tensor in self.network.parameters() if tensor.is_floating_point()), tensors[0])
         stacked = torch.stack(tensors).to(like.device, like.dtype)
-        return _Batch(Inputs((stacked,)), photos, list(views), None)
+        return Batch(Inputs((stacked,)), photos, list(views), None)
 
     def taken(self, leaf: Any) -> Any:
         """A part of the inputs, as the network can take it."""
@@ -316,6 +324,7 @@ class _Prepare:
         return leaf.clone() if leaf.is_inference() else leaf
 
     def check_device(self, images: Tensor) -> None:
+        """Refuse images that are on none of the network's devices."""
         first = next(self.network.parameters(), images).device
         if images.device == first:
             return

@@ -7,24 +7,26 @@ import html
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from limelight import heatmap
 from limelight.errors import InputError, LayerError
 from limelight.images import Photo
 from limelight.overlays import Overlays, unique_stems
 from limelight.preprocessing import View
-from limelight.targets import Named
+from limelight.targets import Labels, Named, Target
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
+
+    from limelight.judging import Verdict
 
 
 class Prediction(NamedTuple):
@@ -33,6 +35,20 @@ class Prediction(NamedTuple):
     index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     label: str
     probability: float
+
+
+class Origin(NamedTuple):
+    """Where an explanation comes from: what can be asked again.
+
+    Attributes:
+        network: the network.
+        labels: its classes' names.
+        prepare: photographs to its inputs.
+    """
+
+    network: nn.Module
+    labels: Labels
+    prepare: Callable[[Sequence[Photo]], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +69,9 @@ class Explanation:
         photos: the photographs; empty where tensors were given.
         views: where each network input lay on its photograph; empty where tensors were given.
         inputs: the tensors that were given; None where photographs were.
+        origin: the network that was explained, for :meth:`verdict`; None after pickling, and where it takes more than
+            images.
+        questions: what each image's targets were asked as; empty after pickling.
     """
 
     raws: tuple[Tensor, ...]
@@ -67,6 +86,12 @@ class Explanation:
     photos: list[Photo] = field(default_factory=list, repr=False)
     views: list[View] = field(default_factory=list, repr=False)
     inputs: Tensor | None = field(default=None, repr=False)
+    origin: Origin | None = field(default=None, repr=False)
+    questions: list[Target] = field(default_factory=list, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """An explanation is kept without the network that it explains."""
+        return {**self.__dict__, "origin": None, "questions": []}
 
     @classmethod
     def join(cls, parts: Sequence[Explanation]) -> Explanation:
@@ -101,7 +126,7 @@ class Explanation:
             raws=tuple(raw[cut] for raw in self.raws),
             **{
                 name: getattr(self, name)[cut]
-                for name in ("targets", "scores", "probabilities", "predictions", "photos", "views")
+                for name in ("targets", "scores", "probabilities", "predictions", "photos", "views", "questions")
             },
             inputs=None if self.inputs is None else self.inputs[cut],
         )
@@ -190,6 +215,32 @@ class Explanation:
             f"nothing at layer '{self.layer}' speaks for '{named.label}': its {self.method} map is zero everywhere. "
             "Ask what speaks against it with counter(...), ask for another target, or try an earlier layer"
         )
+
+    # ---- belief
+
+    def verdict(self, i: int = 0, target: int = 0) -> Verdict:
+        """Whether a map is to be believed: supported, weak or contradicted, and why. Eight forward passes.
+
+        Args:
+            i: which image.
+            target: which of its targets.
+
+        Raises:
+            InputError: the explanation was pickled, which leaves the network behind, or the network takes more than
+                pictures.
+            LayerError: no layer of the network has a grid.
+        """
+        from limelight.judging import Hearing, judge
+
+        if self.origin is None:
+            raise InputError(
+                "a verdict asks the network again, and this explanation was pickled without it, or is of a network that "
+                "takes more than pictures; limelight.verdict(model, image, map, target) takes a network and one picture"
+            )
+        one = self[i]
+        image = self.origin.prepare(one.photos).image if one.inputs is None else one.inputs
+        hearing = Hearing.of(self.origin.network, image, one.questions[0], self.origin.labels, which=target)
+        return judge(hearing, one._at_own_grid()[0, target])
 
     # ---- pictures
 

@@ -49,6 +49,11 @@ class Inputs:
         """The image ``(batch, channels, *grid)``, or None if there is none."""
         return image_of((self.args, self.options))
 
+    @property
+    def alone(self) -> bool:
+        """Whether the image is all that the network takes."""
+        return len(self.args) == 1 and not self.options and self.args[0] is self.image
+
     def __len__(self) -> int:
         return batch_of((self.args, self.options)) or 0
 

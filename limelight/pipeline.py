@@ -22,6 +22,7 @@ def explain_files(
     methods: Sequence[str | Method] = ("gradcam",),
     *,
     batch_size: int = 16,
+    check: bool = False,
     **how: Any,
 ) -> Iterator[dict[str, Any]]:
     """Explain picture files; yield each one's record (see :meth:`Explanation.records`) as soon as it is done.
@@ -34,6 +35,7 @@ def explain_files(
         overlays: where to write pictures; None for none.
         methods: each gives an entry for every target, and its name to the files where there are several.
         batch_size: how many are read and run at once.
+        check: give every map its verdict (see :meth:`Explanation.verdict`), as "verdict" of its target.
         **how: ``target``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`; the target is
             one that any picture can be asked, not a list with one for each.
 
@@ -43,7 +45,7 @@ def explain_files(
     stems = unique_stems(paths)
     for start in range(0, len(paths), batch_size):
         batch = slice(start, start + batch_size)
-        yield from _explain_batch(model, paths[batch], stems[batch], overlays, methods, how)
+        yield from _explain_batch(model, paths[batch], stems[batch], overlays, methods, check, how)
 
 
 def _explain_batch(
@@ -52,6 +54,7 @@ def _explain_batch(
     stems: Sequence[str],
     overlays: Overlays | None,
     methods: Sequence[str | Method],
+    check: bool,
     how: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """The records of one batch, whose photographs are forgotten with it."""
@@ -63,15 +66,18 @@ def _explain_batch(
         if isinstance(photo, InputError):
             yield {"path": str(path), "size": None, "predictions": [], "targets": [], "notes": [], "error": str(photo)}
             continue
-        yield _record(next(explanations), overlays, stem)
+        yield _record(next(explanations), overlays, stem, check)
 
 
-def _record(explanations: Sequence[Explanation], overlays: Overlays | None, stem: str) -> dict[str, Any]:
+def _record(explanations: Sequence[Explanation], overlays: Overlays | None, stem: str, check: bool) -> dict[str, Any]:
     """One picture's record: its targets by the first method, then by the next."""
     records = [record for explanation in explanations for record in explanation.records()]
     for explanation, record in zip(explanations, records, strict=True):
         if overlays:
             overlays.write(explanation, record, f"{stem}_{slug(explanation.method)}" if len(records) > 1 else stem)
+        if check:
+            for number, target in enumerate(record["targets"]):
+                target["verdict"] = explanation.verdict(target=number).record()
     return {**records[0], "targets": [target for record in records for target in record["targets"]]}
 
 

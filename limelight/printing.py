@@ -63,11 +63,13 @@ def explained(records: Sequence[dict[str, Any]]) -> None:
     # Usually the prediction is what is explained: said once, there is room for it in 80 columns.
     asked = any(not _is_prediction(record, target) for record, target in targets)
     several = len({target["method"] for _, target in targets}) > 1
-    columns = ["photo", "prediction", *["explained"] * asked, *["method"] * several, "prob.", "peak x, y", "overlay"]
+    checked = any("verdict" in target for _, target in targets)
+    columns = ["photo", "prediction", *["explained"] * asked, *["method"] * several, "prob.", "peak x, y"]
+    columns += [*["verdict"] * checked, "overlay"]
     rows = [_row(record, target, asked, several) for record, target in targets]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    table(columns, rows, numbers=("prob.", "peak x, y"))
+    table(columns, rows, numbers=("prob.", "peak x, y"), whole=("verdict",))
     for folder in dict.fromkeys(str(Path(target["overlay"]).parent) for _, target in targets if target["overlay"]):
         click.echo(f"\nthe overlays are in {folder}/")
 
@@ -115,7 +117,12 @@ def _row(record: dict[str, Any], target: dict[str, Any], asked: bool, several: b
     probability = "" if target["probability"] is None else f"{target['probability']:.1%}"
     overlay = Path(target["overlay"]).name if target["overlay"] else ""
     chosen = [*[target["label"]] * asked, *[target["method"]] * several]
-    return [_name(record), predicted, *chosen, probability, _peak(target), overlay]
+    checked = [_verdict(target)] if "verdict" in target else []
+    return [_name(record), predicted, *chosen, probability, _peak(target), *checked, overlay]
+
+
+def _verdict(target: dict[str, Any]) -> str:
+    return "{label} {support:.2f}".format(**target["verdict"])
 
 
 def _peak(target: dict[str, Any]) -> str:

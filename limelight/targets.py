@@ -366,6 +366,11 @@ def part(target: Target, start: int, stop: int) -> Target:
     return target[start:stop] if _is_list(target) else target
 
 
+def questions(target: Target, start: int, stop: int) -> list[Target]:
+    """What each of the images ``start`` to ``stop`` is asked."""
+    return [target[i] if _is_list(target) else target for i in range(start, stop)]
+
+
 def _is_list(target: Target) -> bool:
     return isinstance(target, list | tuple) or (hasattr(target, "tolist") and target.ndim > 0)
 

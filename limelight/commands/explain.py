@@ -41,6 +41,7 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @question("--top", type=NATURAL, metavar="K", help="The K most probable classes.")
 @question("--method", default="gradcam", metavar="NAME,...", show_default=True, help=METHOD)
 @question("--layer", "layers", multiple=True, metavar="NAME|GLOB", help=LAYER)
+@question("--check", is_flag=True, help="Whether to believe each map; eight passes each.")
 @question("--fit", type=FITS, default="crop", show_default=True, help=FIT)
 @pictures("--out", type=Path, metavar="DIR", help=f"Where overlays go.  [default: {DEFAULT_OUT}; none with --json]")
 @pictures("--colormap", metavar="NAME", help="limelight, ember, lagoon, harbour, or any of matplotlib's.")
@@ -64,6 +65,7 @@ def explain(
     limelight explain cat.jpg                     its prediction, and where
     limelight explain cat.jpg --target tabby      a class of your choice
     limelight explain photos/ --top 3 --out maps  three maps each, in maps/
+    limelight explain cat.jpg --check             and whether its map is to be believed
     limelight explain "trip/**/*.jpg" --json      one JSON document
 
     Ends with 0 when all is done, 1 when some photographs could not be used, 2 when nothing could be done.
