@@ -65,7 +65,7 @@ def explain(
     limelight explain cat.jpg                     its prediction, and where
     limelight explain cat.jpg --target tabby      a class of your choice
     limelight explain photos/ --top 3 --out maps  three maps each, in maps/
-    limelight explain cat.jpg --check             and whether its map is to be believed
+    limelight explain cat.jpg --check             and whether to believe the map
     limelight explain "trip/**/*.jpg" --json      one JSON document
 
     Ends with 0 when all is done, 1 when some photographs could not be used, 2 when nothing could be done.
