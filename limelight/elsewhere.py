@@ -39,6 +39,8 @@ def verdict(model: Model | nn.Module, image: Any, map: Any, target: Target = Non
     network, labels, preprocessing = parts_of(model)
     check(target, 1, labels)
     prepared = Prepare(network, preprocessing, fit)(tensors_of(image, network) or [image])
+    if not prepared.inputs.alone:
+        raise InputError("a verdict is about a network that takes a picture and nothing else")
     heat = torch.as_tensor(map).detach().float()
     if heat.ndim != 2 or not heat.numel():
         raise InputError(f"a map is (height, width), not {tuple(heat.shape)}")

@@ -234,7 +234,7 @@ class Explanation:
 
         if self.origin is None:
             raise InputError(
-                "a verdict asks the network again, and this explanation was pickled without it, or is of a network that "
+                "a verdict asks the network again, and this explanation was pickled without it or is of a network that "
                 "takes more than pictures; limelight.verdict(model, image, map, target) takes a network and one picture"
             )
         one = self[i]
