@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.mosaics", description="The map's share on its class.")
     options.add_argument("--methods", default="all")
     options.add_argument("--cases", type=int, default=160)
-    options.add_argument("--seconds", type=float, default=45.0, help="CPU time for each method of several passes")
+    options.add_argument("--seconds", type=float, default=12.0, help="CPU time for each method of several passes")
     options.add_argument("--record", action="store_true", help=f"write {RECORD.name}, which the registry reads")
     given = options.parse_args(arguments)
     warnings.simplefilter("ignore")  # maps of zeros are counted here, not told
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.record:
             RECORD.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
-    methods = comparison.choose(given.methods)
+    methods = [method(**comparison.BRIEF.get(method.name, {})) for method in comparison.choose(given.methods)]
     quick = [method for method in methods if method.passes == "1" and not method.settings and method.layer is None]
     if quick:
         for method, values in zip(quick, zip(*shares(model, quick, all_cases), strict=True), strict=True):
