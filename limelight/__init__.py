@@ -44,6 +44,9 @@ if TYPE_CHECKING:
         probability as probability,
     )
     from limelight.targets import (
+        rest as rest,
+    )
+    from limelight.targets import (
         top as top,
     )
     from limelight.training import train as train
@@ -62,7 +65,7 @@ _HOME = {
     "nested": ["Inputs"],
     "preprocessing": ["Preprocessing"],
     "studies.study": ["study"],
-    "targets": ["contrast", "counter", "each", "log_probability", "probability", "top"],
+    "targets": ["contrast", "counter", "each", "log_probability", "probability", "rest", "top"],
     "training": ["train"],
 }
 _ROOM = {name: room for room, names in _HOME.items() for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,9 @@ from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.nested import Inputs, first_tensor
 from limelight.preprocessing import Fit, Preprocessing, View
-from limelight.progress import tracked, watched
+from limelight.progress import gauge, tracked, watched
 from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of, questions
+from limelight.telling import Listener, listening
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -58,8 +60,8 @@ def explain(
             given a tuple of tensors, a dictionary by its parameters' names, or ``limelight.Inputs(args, options)``.
         target: None for the predicted class; a class index or label; a callable ``outputs -> (batch,)`` scores;
             ``each(...)`` or ``top(k)`` for several targets of every image; or a list, one target for each image.
-            Scores are logits unless wrapped in ``probability`` or ``log_probability``; ``counter`` negates and
-            ``contrast`` subtracts.
+            Scores are logits unless wrapped in ``probability``, ``log_probability`` or ``rest``; ``counter`` negates
+            and ``contrast`` subtracts.
         method: a name from ``limelight methods``, or a function of the same shape, such as
             ``lambda activations, gradients: ...`` giving ``(batch, *grid)``.
         layer: a name, a glob, a module, or a list of those; None for the last layer that has a grid.
@@ -137,12 +139,16 @@ def _explain_with(
     prepare = Prepare(network, preprocessing, fit)
     starts = range(0, len(source), batch_size)
     parts: list[list[Explanation]] = []
-    shown = len(starts) > LONG and watched() if progress is None else progress
-    for start in tracked(starts, "explaining", len(starts), shown):
+    shown = watched() if progress is None else progress
+    many = len(starts) > LONG or (progress is True and len(starts) > 1)
+    for start in tracked(starts, "explaining", len(starts), shown and many):
         stop = min(start + batch_size, len(source))
         batch = prepare(source[start:stop])
         try:
-            found = _explain_batch(network, batch.inputs, part(target, start, stop), labels, methods, layer, start)
+            with gauge(shown and not many) as tell:  # one bar at a time
+                found = _explain_batch(
+                    network, batch.inputs, part(target, start, stop), labels, methods, layer, start, tell
+                )
         except LimelightError:
             raise
         except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
@@ -171,10 +177,11 @@ def _explain_batch(
     methods: Sequence[Method],
     layer: LayerSpec | None,
     first: int,
+    tell: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
     """Everything that an explanation holds and that comes from the network: for one batch, for each method.
 
-    ``first`` is the number of the batch's first image among all of them.
+    ``first`` is the number of the batch's first image among all of them; ``tell`` is told what a long method has done.
     """
     with borrowed(unwrap(network)):
         passes = _Passes(network, inputs, first)
@@ -192,12 +199,22 @@ def _explain_batch(
         }
         found = []
         for method, captured in zip(methods, captures, strict=True):
-            raws = tuple(evidence[id(captured)].raw_maps(method))
+            with listening(Listener(partial(tell, method.title))) as heard:
+                raws = tuple(evidence[id(captured)].raw_maps(method))
             _check_finite_maps(raws, captured, method)
             names = tuple(str(site) for site in captured.sites)
             scores = evidence[id(captured)].scores
-            found.append({"raws": raws, "layers": names, "method": method.label, "scores": scores, **answers})
+            stability = _stability(heard.stabilities, len(asked), len(raws))
+            facts = {"raws": raws, "layers": names, "method": method.label, "scores": scores, "stability": stability}
+            found.append({**facts, **answers})
         return found
+
+
+def _stability(told: Sequence[Tensor], targets: int, layers: int) -> Tensor | None:
+    """``(batch, targets)`` from one estimate for each target and layer, of whose layers the least stable counts."""
+    if len(told) != targets * layers:  # none, or a method that makes several
+        return None
+    return torch.stack(list(told)).unflatten(0, (targets, layers)).amin(dim=1).T.cpu()
 
 
 class _Passes:

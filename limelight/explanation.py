@@ -72,6 +72,8 @@ class Explanation:
         origin: the network that was explained, for :meth:`verdict`; None after pickling, and where it takes more than
             images.
         questions: what each image's targets were asked as; empty after pickling.
+        stability: ``(batch, targets)``, of a method that samples and can tell: how well its map would agree with one
+            from other samples, as a correlation, 1 at most; None for the other methods.
     """
 
     raws: tuple[Tensor, ...]
@@ -92,6 +94,7 @@ class Explanation:
     def __getstate__(self) -> dict[str, Any]:
         """An explanation is kept without the network that it explains."""
         return {**self.__dict__, "origin": None, "questions": []}
+    stability: Tensor | None = None
 
     @classmethod
     def join(cls, parts: Sequence[Explanation]) -> Explanation:
@@ -129,6 +132,7 @@ class Explanation:
                 for name in ("targets", "scores", "probabilities", "predictions", "photos", "views", "questions")
             },
             inputs=None if self.inputs is None else self.inputs[cut],
+            stability=None if self.stability is None else self.stability[cut],
         )
 
     def __iter__(self) -> Iterator[Explanation]:
@@ -330,6 +334,7 @@ class Explanation:
                         "peak": None if math.isnan(peaks[i][j][0]) else [round(v, 2) for v in peaks[i][j]],
                         "overlay": None,
                         "warning": warned[i][j],
+                        **({} if self.stability is None else {"stability": round(float(self.stability[i, j]), 4)}),
                     }
                     for j, named in enumerate(self.targets[i])
                 ],

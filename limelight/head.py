@@ -20,6 +20,7 @@ from limelight.errors import MethodError
 from limelight.grid import Layout, layout_of
 from limelight.rescale import linearised
 from limelight.targets import Asked
+from limelight.telling import tell_progress
 
 T = TypeVar("T")
 
@@ -160,6 +161,8 @@ class Head:
                 continue
             yield result
             done += len(indices)
+            if count > 1:  # a method that asks one by one, step by step, tells its steps itself
+                tell_progress(done, count)
 
 
 @dataclass(frozen=True)

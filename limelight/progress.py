@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -22,3 +24,30 @@ def tracked(steps: Iterable[T], what: str, total: int, shown: bool = True) -> It
     from rich.progress import track
 
     return iter(track(steps, what, total=total, console=Console(stderr=True)))
+
+
+@contextmanager
+def gauge(shown: bool, patience: float = 2.0) -> Iterator[Callable[[str, int, int], None]]:
+    """Somebody to tell ``(what, done, count)``, who draws a bar that goes away again.
+
+    Nothing is drawn unless ``shown``, nor before ``patience`` seconds have passed: short work needs no bar.
+    """
+    if not shown:
+        yield lambda what, done, count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar, start = Progress(*columns, console=Console(stderr=True), transient=True), time.monotonic()
+    task = bar.add_task("", total=None)
+
+    def tell(what: str, done: int, count: int) -> None:
+        if time.monotonic() - start > patience:
+            bar.start()
+            bar.update(task, description=what, completed=done, total=count)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()

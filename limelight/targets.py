@@ -96,6 +96,15 @@ def log_probability(target: Target = None) -> Scored:
     return Scored(target, "log probability")
 
 
+def rest(target: Target = None) -> Scored:
+    """The class's logit plus the logarithm of its probability: the "ReST" score (Cai 2025, arXiv 2501.06261).
+
+    It has the logit's gradient, which does not fade when the network is sure, and the softmax's, which knows the other
+    classes. What grad-cam calls ``ClassifierOutputReST``. None: the predicted class.
+    """
+    return Scored(target, "ReST")
+
+
 def counter(target: Target = None) -> Counter:
     """What speaks *against* the target: the negated score (counterfactual maps, Selvaraju et al. 2017, sec. 3.4)."""
     return Counter(target)
@@ -254,12 +263,17 @@ def class_scores(logits: Tensor, classes: Tensor, scale: str = "logit") -> Tenso
     The class is picked by a comparison mask, not ``gather``: its gradient is then a mask too, which every exporter has.
     """
     chosen = torch.arange(logits.shape[1], device=logits.device) == classes[:, None]
-    single = logits.shape[1] == 1
     if scale == "probability":
         logits = probabilities_of(logits)
     elif scale == "log probability":
-        logits = F.logsigmoid(logits) if single else logits.log_softmax(dim=1)
+        logits = _log_probabilities(logits)
+    elif scale == "ReST":
+        logits = logits + _log_probabilities(logits)
     return torch.where(chosen, logits, 0).sum(dim=1)
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return F.logsigmoid(logits) if logits.shape[1] == 1 else logits.log_softmax(dim=1)
 
 
 def _ask_classes(classes: Tensor, scale: str, labels: Labels) -> Asked:

@@ -22,6 +22,7 @@ from limelight.targets import (
     part,
     probabilities_of,
     probability,
+    rest,
     top,
 )
 from tests.networks import spelt
@@ -89,10 +90,28 @@ def test_probabilities_are_of_the_softmax(scale, function, target):
     torch.testing.assert_close(scores, function(OUTPUTS, 1).gather(1, torch.tensor(indices(target))))
 
 
+@pytest.mark.parametrize("target", [None, 3, "tabby", top(2)], ids=spelt)
+def test_rest_is_the_logit_and_its_log_probability(target):
+    _, scores = answers(rest(target))
+    both = OUTPUTS + OUTPUTS.log_softmax(1)
+    torch.testing.assert_close(scores, both.gather(1, torch.tensor(indices(target))))
+
+
+def test_rest_is_pytorch_grad_cam_s():
+    peer = pytest.importorskip("pytorch_grad_cam.utils.model_targets").ClassifierOutputReST
+    ours, theirs = (OUTPUTS.clone().requires_grad_() for _ in range(2))
+    score = answers(rest(3), ours)[1][:, 0]
+    torch.testing.assert_close(score, peer(3)(theirs))
+    score.sum().backward()
+    peer(3)(theirs).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
 def test_one_logit_is_a_sigmoid():
     outputs = torch.tensor([[-1.0], [3.0]])
     torch.testing.assert_close(answers(probability(0), outputs, None)[1], outputs.sigmoid())
     torch.testing.assert_close(answers(log_probability(), outputs, None)[1], outputs.sigmoid().log())
+    torch.testing.assert_close(answers(rest(), outputs, None)[1], outputs + outputs.sigmoid().log())
     torch.testing.assert_close(answers(None, outputs, None)[1], outputs)
     torch.testing.assert_close(probabilities_of(outputs), outputs.sigmoid())
     assert answers(None, outputs, ("cat",))[0] == [[Named(0, "cat")], [Named(0, "cat")]]
@@ -191,7 +210,7 @@ def test_scores_of_repeated_outputs_are_the_scores_repeated(targets, repeats, se
 
 
 @pytest.mark.parametrize(
-    "target", [2, probability(2), log_probability(2), counter(2), contrast(2, 0), [2, 2]], ids=spelt
+    "target", [2, probability(2), log_probability(2), rest(2), counter(2), contrast(2, 0), [2, 2]], ids=spelt
 )
 def test_scores_are_differentiable_and_an_image_only_moves_its_own(target):
     outputs = OUTPUTS.clone().requires_grad_()

@@ -20,6 +20,7 @@ from limelight.head import Alter
 from limelight.methods.eigen import principal_map
 from limelight.methods.paths import normals, one_by_one
 from limelight.methods.registry import Method, get
+from limelight.methods.stable import Estimate, until_stable
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,7 +33,13 @@ AnyMethod = str | Method | Callable[..., Tensor]
 
 
 def noise_tunnel(
-    method: AnyMethod, kind: str = "smoothgrad", *, samples: int = 25, noise: float = 0.15, seed: int = 0
+    method: AnyMethod,
+    kind: str = "smoothgrad",
+    *,
+    samples: int = 25,
+    noise: float = 0.15,
+    seed: int = 0,
+    stable: float | None = None,
 ) -> Method:
     """Any method on noisy copies of the images: the mean of its maps, their mean square, or their variance.
 
@@ -42,6 +49,7 @@ def noise_tunnel(
         samples: how many noisy copies.
         noise: the noise's standard deviation, as a share of each image's own range of values.
         seed: the draws' seed; every image of a batch gets the same draws.
+        stable: stop before that when an image's estimate is as stable as this, in (0, 1); None for all the samples.
 
     The maps are joined as the method gives them. SmoothGrad's own definition joins *gradients*, before the absolute
     value: that is the method "smoothgrad".
@@ -54,9 +62,16 @@ def noise_tunnel(
         raise MethodError(f"no kind of noise tunnel is called {kind!r}; there are {', '.join(KINDS)}")
 
     def function(
-        images: Tensor, rerun: Rerun, *, samples: int = samples, noise: float = noise, seed: int = seed
+        images: Tensor,
+        rerun: Rerun,
+        *,
+        samples: int = samples,
+        noise: float = noise,
+        seed: int = seed,
+        stable: float | None = stable,
     ) -> Tensor:
-        return over_noise(images, rerun, lambda evidence: evidence.raw_maps(inner)[0], kind, samples, noise, seed)
+        look = lambda evidence: evidence.raw_maps(inner)[0]  # noqa: E731
+        return over_noise(images, rerun, look, kind, samples, noise, seed, stable)
 
     return replace(
         inner,
@@ -86,23 +101,59 @@ def over_noise(
     samples: int,
     noise: float,
     seed: int,
+    stable: float | None = None,
 ) -> Tensor:
     """What ``look`` sees in the evidence of noisy copies of the images, joined as ``kind`` says.
 
-    Mean and variance are updated copy by copy (Welford 1962): nothing is held, nothing cancels, and the result does not
-    depend on how many copies ran at once.
+    The result does not depend on how many copies ran at once. With ``stable``, an image needs no more copies once its
+    estimate is as stable as that (:mod:`limelight.methods.stable`), which is looked at every ``CHECKED`` copies.
     """
     if samples < 1:
         raise MethodError(f"samples={samples}: noise is averaged over at least one copy")
     width = noise * spread_of(images)
-    mean = squares = torch.zeros((), dtype=images.dtype, device=images.device)
     copies = rerun(lambda few: images + width * normals(few, images.shape[1:], seed, images), samples)
-    for count, seen in enumerate(one_by_one(copies, look, len(images)), start=1):
-        surprise = seen - mean
-        mean = mean + surprise / count
-        squares = squares + surprise * (seen - mean)
-    variance = squares / samples
-    return {"smoothgrad": mean, "smoothgrad_sq": variance + mean.square(), "vargrad": variance}[kind]
+
+    def estimates() -> Iterator[Estimate]:
+        halves = (Moments(), Moments())
+        for count, seen in enumerate(one_by_one(copies, look, len(images)), start=1):
+            halves[count % 2].add(seen)
+            if count == samples or (stable is not None and count % CHECKED == 0):
+                even, odd = halves[0] if halves[0].count else halves[1], halves[1]
+                yield Estimate(odd.joined(halves[0]).value(kind), (even.value(kind), odd.value(kind)))
+
+    return until_stable(estimates(), stable)
+
+
+CHECKED = 8
+"""After how many more noisy copies it is looked whether the estimate is stable."""
+
+
+class Moments:
+    """Mean and variance of what is added, value by value (Welford 1962): nothing is held, nothing cancels."""
+
+    def __init__(self, count: int = 0, mean: Tensor | float = 0.0, squares: Tensor | float = 0.0):
+        self.count = count
+        self.mean = mean
+        self.squares = squares
+
+    def add(self, seen: Tensor) -> None:
+        """One more."""
+        self.count += 1
+        surprise = seen - self.mean
+        self.mean = self.mean + surprise / self.count
+        self.squares = self.squares + surprise * (seen - self.mean)
+
+    def joined(self, other: Moments) -> Moments:
+        """Those of both (Chan et al. 1979)."""
+        count = self.count + other.count
+        apart = other.mean - self.mean
+        mean = self.mean + apart * (other.count / count)
+        return Moments(count, mean, self.squares + other.squares + apart * apart * (self.count * other.count / count))
+
+    def value(self, kind: str) -> Tensor:
+        """The mean, the mean square or the variance: whichever the kind of noise tunnel is."""
+        mean, variance = torch.as_tensor(self.mean), torch.as_tensor(self.squares) / self.count
+        return {"smoothgrad": mean, "smoothgrad_sq": variance + mean.square(), "vargrad": variance}[kind]
 
 
 def spread_of(images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *ones"]:

@@ -28,6 +28,7 @@ from limelight.methods.paths import (
     straight,
 )
 from limelight.methods.registry import register
+from limelight.telling import told
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -247,7 +248,7 @@ def guided_integrated_gradients(
     start = baseline_of(activations, baseline)
     way = (activations - start).flatten(1).double()
     done, attribution = torch.zeros_like(way), torch.zeros_like(way)
-    for step in range(1, steps + 1):
+    for step in told(steps):
         here = start + (done * way).view_as(activations).to(activations)
         ((_, gradients, _),) = head.gradients(lambda few: here[None], 1)  # noqa: B023 (called before the next step)
         gradients = gradients.flatten(2)[0].double()

@@ -33,6 +33,7 @@ def smooth_grad(
     samples: int = 25,
     noise: float = 0.15,
     seed: int = 0,
+    stable: float | None = None,
 ) -> Float[Tensor, "batch *grid"]:
     """The saliency of the mean gradient over noisy copies of the image (Smilkov et al. 2017).
 
@@ -45,8 +46,9 @@ def smooth_grad(
         samples: how many noisy copies.
         noise: the noise's standard deviation, as a share of each image's own range of values (the paper's 10 to 20 %).
         seed: of the noise, which is the same for every image.
+        stable: stop before that when an image's mean gradient is as stable as this, in (0, 1).
     """
-    return saliency(over_noise(images, rerun, _gradients, "smoothgrad", samples, noise, seed))
+    return saliency(over_noise(images, rerun, _gradients, "smoothgrad", samples, noise, seed, stable))
 
 
 @register(
@@ -64,9 +66,10 @@ def smooth_grad_squared(
     samples: int = 25,
     noise: float = 0.15,
     seed: int = 0,
+    stable: float | None = None,
 ) -> Float[Tensor, "batch *grid"]:
     """The mean squared gradient over noisy copies of the image (Hooker et al. 2019): see :func:`smooth_grad`."""
-    return saliency(over_noise(images, rerun, _gradients, "smoothgrad_sq", samples, noise, seed))
+    return saliency(over_noise(images, rerun, _gradients, "smoothgrad_sq", samples, noise, seed, stable))
 
 
 @register(
@@ -84,9 +87,10 @@ def var_grad(
     samples: int = 25,
     noise: float = 0.15,
     seed: int = 0,
+    stable: float | None = None,
 ) -> Float[Tensor, "batch *grid"]:
     """The gradient's variance over noisy copies of the image (Adebayo et al. 2018): see :func:`smooth_grad`."""
-    return saliency(over_noise(images, rerun, _gradients, "vargrad", samples, noise, seed))
+    return saliency(over_noise(images, rerun, _gradients, "vargrad", samples, noise, seed, stable))
 
 
 def _gradients(evidence: Evidence) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from limelight.cut import INPUT
 from limelight.head import Head
 from limelight.methods.registry import register
+from limelight.telling import told
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -119,7 +120,7 @@ def _optimised(mask: Tensor, cost: Callable[[Tensor, float], Tensor], steps: int
     mask = mask.requires_grad_()
     # eps is far above rounding errors, which Adam would otherwise enlarge to whole steps.
     optimiser = torch.optim.Adam([mask], lr=rate, eps=1e-5)
-    for number in range(1, steps + 1):
+    for number in told(steps):
         with torch.enable_grad():
             (mask.grad,) = torch.autograd.grad(cost(mask, number / steps), mask)
         optimiser.step()

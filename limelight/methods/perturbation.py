@@ -6,7 +6,7 @@ its inside. At an inner layer the same functions perturb the layer's activations
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +17,7 @@ from limelight.cut import INPUT
 from limelight.errors import MethodError
 from limelight.head import Head
 from limelight.methods.registry import register
+from limelight.methods.stable import Estimate, until_stable
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -79,13 +80,15 @@ def rise(
     cells: int = 7,
     keep: float = 0.5,
     seed: int = 0,
+    stable: float | None = None,
 ) -> Float[Tensor, "batch height width"]:
     """The mean of random smooth masks, each weighted by the score of the picture seen through it (eq. 6).
 
     A mask is a coarse grid of ``cells`` x ``cells``, each kept with probability ``keep``, enlarged bilinearly and
     shifted at random by up to a cell. The paper's scores are probabilities: ask for ``probability(...)`` to follow it;
     a logit works as well, and does not saturate. The mean score times the mean mask is taken off, which changes nothing
-    but the common offset and much of the sampling noise (the mean of the masks is known).
+    but the common offset and much of the sampling noise (the mean of the masks is known). With ``stable`` in (0, 1), an
+    image needs no more samples once its map is as stable as that, which is looked at every 100.
     """
     height, width = activations.shape[-2:]
     random = torch.Generator().manual_seed(seed)
@@ -101,8 +104,21 @@ def rise(
             [mask[y : y + height, x : x + width] for mask, (y, x) in zip(large, chosen, strict=True)]
         ).to(activations.dtype)
 
-    scores = head.scores(lambda few: activations * masks(few)[:, None, None], samples)
-    return _weighted(scores - scores.mean(dim=0), masks) / (samples * keep)
+    def estimate(scores: Tensor, chosen: Tensor) -> Tensor:
+        weights = torch.where(chosen[:, None], scores - scores[chosen].mean(dim=0), 0)
+        return _weighted(weights, masks) / (chosen.sum() * keep)
+
+    def estimates(each: int) -> Iterator[Estimate]:
+        scores = activations.new_empty(0, len(activations))
+        for start in range(0, samples, each):
+            more = min(each, samples - start)
+            seen = head.scores(lambda few, start=start: activations * masks(few + start)[:, None, None], more)
+            scores = torch.cat([scores, seen.to(scores.dtype)])
+            odd = torch.arange(len(scores), device=scores.device) % 2 == 1
+            halves = (estimate(scores, ~odd), estimate(scores, odd if odd.any() else ~odd))
+            yield Estimate(estimate(scores, torch.ones_like(odd)), halves)
+
+    return until_stable(estimates(samples if stable is None else 100), stable)
 
 
 @register(

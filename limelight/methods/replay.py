@@ -5,6 +5,7 @@ Each map is the layer's channels, summed by weights that say what a channel is w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from limelight.head import Head
 from limelight.methods.registry import register
+from limelight.methods.stable import Estimate, until_stable
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -51,15 +53,29 @@ def shap_cam(
     *,
     permutations: int = 8,
     seed: int = 0,
+    stable: float | None = None,
 ) -> Float[Tensor, "batch *grid"]:
-    """Channels weighted by their Shapley values, estimated from random orders (see :func:`shapley_values`)."""
-    return weighted(shapley_values(activations, head, permutations, seed), activations)
+    """Channels weighted by their Shapley values, estimated from random orders (see :func:`shapley_values`).
+
+    With ``stable`` in (0, 1), an image needs no more orders once its map is as stable as that, looked at every 4.
+    """
+
+    def estimates() -> Iterator[Estimate]:
+        every = torch.zeros(0)
+        for values in shapley_values(activations, head, permutations, seed, permutations if stable is None else 4):
+            every = torch.cat([every.to(values), values])
+            pair = torch.arange(len(every), device=every.device) // 2 % 2  # an order and its reverse belong together
+            halves = [every[pair == half] if (pair == half).any() else every for half in (0, 1)]
+            whole, one, other = (weighted(some.mean(dim=0), activations) for some in (every, *halves))
+            yield Estimate(whole, (one, other))
+
+    return until_stable(estimates(), stable)
 
 
 def shapley_values(
-    activations: Float[Tensor, "batch channels *grid"], head: Head, permutations: int, seed: int = 0
-) -> Float[Tensor, "batch channels"]:
-    """What each channel adds to the score when it joins those before it, averaged over orders of arrival.
+    activations: Float[Tensor, "batch channels *grid"], head: Head, permutations: int, seed: int, at_once: int
+) -> Iterator[Float[Tensor, "orders batch channels"]]:
+    """What each channel adds to the score when it joins those before it, for random orders of arrival, some at a time.
 
     Channels that have not arrived are zero. Every order's values sum to ``score - score with all channels zero``, so
     the estimate is complete however few the orders. Each order is taken both ways round, which cancels what pairs of
@@ -69,15 +85,16 @@ def shapley_values(
     generator = torch.Generator().manual_seed(seed)
     orders = [torch.randperm(channels, generator=generator) for _ in range((permutations + 1) // 2)]
     both_ways = torch.stack([way for order in orders for way in (order, order.flip(0))][:permutations])
-    arrival = both_ways.argsort(dim=1).to(activations.device)  # (permutations, channels): when each channel comes
+    arrivals = both_ways.argsort(dim=1).to(activations.device)  # (permutations, channels): when each channel comes
+    for arrival in arrivals.split(at_once):
 
-    def present(few: Tensor) -> Tensor:
-        order, come = few // (channels + 1), few % (channels + 1)
-        return (arrival[order] < come[:, None])[:, None].expand(-1, len(activations), -1)
+        def present(few: Tensor, arrival: Tensor = arrival) -> Tensor:
+            order, come = few // (channels + 1), few % (channels + 1)
+            return (arrival[order] < come[:, None])[:, None].expand(-1, len(activations), -1)
 
-    scores = head.masked(present, permutations * (channels + 1)).to(activations.dtype)
-    added = scores.unflatten(0, (permutations, channels + 1)).diff(dim=1)  # (permutations, channels, batch)
-    return added.gather(1, arrival[..., None].expand_as(added)).mean(dim=0).T
+        scores = head.masked(present, len(arrival) * (channels + 1)).to(activations.dtype)
+        added = scores.unflatten(0, (len(arrival), channels + 1)).diff(dim=1)  # (orders, channels, batch)
+        yield added.gather(1, arrival[..., None].expand_as(added)).mT
 
 
 @register(

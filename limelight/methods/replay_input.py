@@ -15,6 +15,7 @@ from limelight.head import Head
 from limelight.heatmap import resize
 from limelight.methods.registry import register
 from limelight.methods.replay import weighted
+from limelight.telling import told
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -194,7 +195,7 @@ def opti_cam(
     """
     logits = torch.zeros(activations.shape[:2], device=activations.device, dtype=activations.dtype, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=rate)
-    for _ in range(steps):
+    for _ in told(steps):
         with torch.enable_grad():
             seen = _through(weighted(logits.softmax(dim=1), activations)[None], images)
         ((_, slope, _),) = whole.gradients(lambda few, seen=seen: seen.detach(), 1)
