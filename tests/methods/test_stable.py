@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -123,11 +125,16 @@ def test_moments_of_two_parts_are_those_of_the_whole(values, split):
     torch.testing.assert_close(joined.value("smoothgrad_sq"), x.square().mean(), rtol=1e-9, atol=1e-7)
 
 
-def test_progress_inside_a_long_method_reaches_who_listens(monkeypatch):
-    from limelight.explainer import _explain_batch
-
+def test_progress_inside_a_long_method_reaches_who_looks(monkeypatch):
     heard = []
+
+    @contextmanager
+    def gauge(shown):
+        assert shown
+        yield lambda *told: heard.append(told)
+
+    monkeypatch.setattr("limelight.explainer.gauge", gauge)
     monkeypatch.setattr("limelight.head.BUDGET", 2**18)  # so that not all samples fit at once
-    _explain_batch(Plain().eval(), pictures(), 0, None, [method("rise")], None, 0, lambda *told: heard.append(told))
+    ll.explain(Plain().eval(), pictures(), 0, method("rise"), progress=True)
     assert heard[-1] == ("RISE", 400, 400)
     assert len(heard) > 1
