@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from limelight.borrow import unwrap
 from limelight.cut import INPUT, Captured, Cut, Site
-from limelight.errors import MethodError
+from limelight.errors import LayerError, MethodError
+from limelight.grid import Tokens, tokens
 from limelight.head import Head
-from limelight.nested import first_tensor
+from limelight.nested import Inputs, first_tensor
 from limelight.targets import Asked
 
 if TYPE_CHECKING:
@@ -53,14 +55,12 @@ class Attention:
     Attributes:
         captured: the pass, cut at the input.
         blocks: in the order they ran.
-        prefix: how many tokens are no patches (class and register tokens); they come first.
-        grid: rows and columns of patches.
+        places: which tokens are patches, and how these lie.
     """
 
     captured: Captured
     blocks: tuple[Block, ...]
-    prefix: int
-    grid: tuple[int, int]
+    places: Tokens
 
     @property
     def weights(self) -> tuple[Float[Tensor, "batch heads tokens tokens"], ...]:
@@ -82,21 +82,21 @@ class Attention:
             MethodError: the blocks give no tokens that the network's end could be shown.
         """
         site = self.blocks[-1].site
-        tokens = [block.tokens for block in self.blocks if block.tokens is not None]
-        if site is None or len(tokens) < len(self.blocks) or len({each.shape for each in tokens}) > 1:
+        given = [block.tokens for block in self.blocks if block.tokens is not None]
+        if site is None or len(given) < len(self.blocks) or len({each.shape for each in given}) > 1:
             raise MethodError(
                 "the blocks give no tokens of one shape, so an early block's can't be shown to the network's end; "
                 "use transformerattribution"
             )
         whole, cut = self.captured, Cut(self.captured.cut.network, (site,))
-        end = Captured(cut, whole.inputs, (tokens[-1],), whole.outputs, (1,), whole.autocast)
-        means = torch.stack([each.detach().mean(dim=1, keepdim=True) for each in tokens])
+        end = Captured(cut, whole.inputs, (given[-1],), whole.outputs, (1,), whole.autocast)
+        means = torch.stack([each.detach().mean(dim=1, keepdim=True) for each in given])
         head = Head(end, 0, asked, raw=True)
-        shown = head.gradients(lambda few: means[few].expand(-1, *tokens[-1].shape), len(means))
+        shown = head.gradients(lambda few: means[few].expand(-1, *given[-1].shape), len(means))
         slopes = torch.cat([gradients.mean(dim=2, keepdim=True) for _, gradients, _ in shown])
         return tuple(
-            torch.autograd.grad(given, block.weights, slope.expand_as(given), retain_graph=True)[0]
-            for block, given, slope in zip(self.blocks, tokens, slopes, strict=True)
+            torch.autograd.grad(each, block.weights, slope.expand_as(each), retain_graph=True)[0]
+            for block, each, slope in zip(self.blocks, given, slopes, strict=True)
         )
 
     def readout(self, asked: Asked) -> Float[Tensor, "batch tokens"]:
@@ -109,16 +109,22 @@ class Attention:
             (slope,) = _gradients(asked.score(self.captured.outputs), [last])
         read = slope.abs().sum(dim=(1, 3)) > 0
         if not read.any():  # a head of zeros: taken for what most networks do
-            read[:, : 1 if self.prefix else None] = True
+            read[:, : 1 if self.places.prefix else None] = True
         return (read / read.sum(dim=1, keepdim=True).clamp(min=1)).to(last.dtype)
 
     def patches(self, values: Float[Tensor, "batch tokens"]) -> Float[Tensor, "batch rows columns"]:
         """The patches' values in their places; the other tokens' are left out."""
-        return values[:, self.prefix :].unflatten(1, self.grid)
+        prefix, grid, suffix = self.places
+        return values[:, prefix : values.shape[1] - suffix].unflatten(1, grid)
+
+
+def attending(network: nn.Module, inputs: Inputs) -> Attending:
+    """What a pass is run under so that its attention is seen."""
+    return Attending(unwrap(network), len(inputs))
 
 
 def attention_of(captured: Captured) -> Attention:
-    """The attention of a captured pass, from one more pass on the same images; remembered with the pass.
+    """The attention of a captured pass; of one more pass on the same images if it was not run under :func:`attending`.
 
     Raises:
         MethodError: the network has no self-attention between the patches of the whole picture.
@@ -130,27 +136,24 @@ def attention_of(captured: Captured) -> Attention:
 
 def _look(captured: Captured) -> Attention:
     network, (inputs, options) = captured.cut.network, captured.inputs
-    attending = _Attending(network, len(inputs[0]))
-    with captured.precision(), attending.blocks_known(), attending:
-        seen = Cut.at(network, INPUT).capture(*inputs, **options)
+    seen, watch = captured, captured.remembered.get(attending)
+    if watch is None:
+        watch = Attending(network, captured.batch)
+        with captured.precision(), watch:
+            seen = Cut.at(network, INPUT).capture(*inputs, **options)
     kind = type(network).__name__
-    if not attending.found:
+    if not watch.found:
         raise MethodError(f"this needs attention, and this {kind} has none; {INSTEAD}")
-    if any(len(block.weights) != len(inputs[0]) for block in attending.found):
+    if any(len(block.weights) != captured.batch for block in watch.found):
         raise MethodError(f"this {kind} attends within windows, not across the picture; {INSTEAD}")
-    tokens = attending.found[-1].weights.shape[-1]
-    blocks = tuple(block for block in attending.found if block.weights.shape[-1] == tokens)
-    grid = _grid(tokens, (inputs[0].shape[-2], inputs[0].shape[-1]))
-    if grid is None:
-        raise MethodError(f"this {kind} attends between {tokens} values that are no grid of patches; {INSTEAD}")
-    return Attention(seen, blocks, tokens - grid[0] * grid[1], grid)
-
-
-def _grid(tokens: int, size: tuple[int, int], most: int = 8) -> tuple[int, int] | None:
-    """The grid of square patches that leaves the fewest tokens over, and at most so many."""
-    grids = [(size[0] // side, size[1] // side) for side in range(1, min(size) + 1)]
-    fitting = [grid for grid in grids if 0 <= tokens - grid[0] * grid[1] <= most and grid[0] * grid[1] > 1]
-    return max(fitting, key=lambda grid: grid[0] * grid[1], default=None)
+    count = watch.found[-1].weights.shape[-1]
+    blocks = tuple(block for block in watch.found if block.weights.shape[-1] == count)
+    try:
+        places = tokens(network, count, *inputs, **options)
+    except LayerError:
+        message = f"this {kind} attends between {count} values that are no grid of patches; {INSTEAD}"
+        raise MethodError(message) from None
+    return Attention(seen, blocks, places)
 
 
 def _gradients(score: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -162,7 +165,7 @@ def _gradients(score: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     )
 
 
-class _Attending(TorchFunctionMode):
+class Attending(TorchFunctionMode):
     """Keeps the weights of every square attention, with the module each was paid in."""
 
     def __init__(self, network: nn.Module, batch: int):
@@ -170,6 +173,8 @@ class _Attending(TorchFunctionMode):
         self.network = network
         self.batch = batch
         self.found: list[Block] = []
+        self.hooks = ExitStack()
+        self.depth = 0  # it is entered again while `nn.MultiheadAttention` is looked into
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -214,6 +219,19 @@ class _Attending(TorchFunctionMode):
             allowed = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(~attn_mask, -torch.inf) if allowed else scores + attn_mask
         return F.dropout(self.keep(scores.softmax(dim=-1)), dropout_p) @ value
+
+    def __enter__(self) -> Attending:
+        if self.depth == 0:
+            self.hooks.enter_context(self.blocks_known())
+        self.depth += 1
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.depth -= 1
+        if self.depth == 0:
+            self.hooks.close()
 
     @contextmanager
     def blocks_known(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -185,7 +186,7 @@ def _explain_batch(
     """
     with borrowed(unwrap(network)):
         passes = _Passes(network, inputs, first)
-        captures = [passes.cut_at(layer if layer is not None else method.layer) for method in methods]
+        captures = [passes.for_(method, layer) for method in methods]
         asked = ask(target, captures[0].outputs, labels)
         evidence = {
             id(captured): EvidenceForAll(network, captured, asked, last=len(methods) == 1) for captured in captures
@@ -226,13 +227,24 @@ class _Passes:
         self.first = first
         self.done: dict[Any, Captured] = {}
 
-    def cut_at(self, layer: LayerSpec | None) -> Captured:
-        key = layer if isinstance(layer, str | None) else id(layer)
+    def for_(self, method: Method, layer: LayerSpec | None) -> Captured:
+        """The pass that a method asks: cut where it is told, or where the method says and under what it says."""
+        return self.cut_at(layer) if layer is not None else self.cut_at(method.layer, method.watch)
+
+    def cut_at(
+        self,
+        layer: LayerSpec | None,
+        watch: Callable[[nn.Module, Inputs], AbstractContextManager[Any]] | None = None,
+    ) -> Captured:
+        key = (layer if isinstance(layer, str | None) else id(layer)), watch
         if key not in self.done:
             args, options = self.inputs.args, self.inputs.options
             place = default_layer(self.network, *args, **options) if layer is None else layer
             cut = Cut.at(self.network, place)
-            captured = cut.capture(*args, **options)
+            with nullcontext() if watch is None else watch(self.network, self.inputs) as watching:
+                captured = cut.capture(*args, **options)
+            if watch is not None:
+                captured.remembered[watch] = watching
             _check_finite_outputs(self.network, captured, self.inputs, self.first)
             _tell_shared_layers(cut.sites, captured)
             self.done[key] = captured

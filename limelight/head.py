@@ -7,7 +7,7 @@ time, so that a method can ask about thousands without holding them. The head ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -37,6 +37,30 @@ WORTH = 24
 """From how many replays on it pays to record the head: recording takes about as long as so many forward passes."""
 
 
+@dataclass
+class Turn:
+    """One of several targets that are asked of the same replays: who runs them first has them answered for all.
+
+    Attributes:
+        asked: the targets.
+        number: which of them this is.
+        answers: what each call answered, ``(targets, count, batch)``; shared by the targets.
+        calls: how many calls this target has had answered.
+    """
+
+    asked: Sequence[Asked]
+    number: int
+    answers: list[Tensor]
+    calls: int = 0
+
+    def answered(self, run: Callable[[Sequence[Asked]], Tensor]) -> Tensor:
+        """This target's answers ``(count, batch)`` to its next call; ``run`` asks all the targets."""
+        if self.calls == len(self.answers):
+            self.answers.append(run(self.asked))
+        self.calls += 1
+        return self.answers[self.calls - 1][self.number]
+
+
 @dataclass(frozen=True)
 class Head:
     """A captured pass from layer ``k`` on, and the target it is asked for.
@@ -50,6 +74,7 @@ class Head:
     k: int
     asked: Asked
     raw: bool = False
+    turn: Turn | None = None
 
     @property
     def batch(self) -> int:
@@ -64,7 +89,26 @@ class Head:
     def scores(self, alter: Alter, count: int) -> Tensor:
         """The target's score for ``count`` altered versions of every image's activations: ``(count, batch)``."""
         run = self._runner(count, graph=False)
-        return torch.cat(list(self._few(lambda few: self._ask(run.outputs, alter(few)), count, run.row_bytes)))
+        return self._scores(lambda few: run.outputs(self._written(alter(few))), count, run.row_bytes)
+
+    def _scores(self, outputs: Callable[[Tensor], Any], count: int, row_bytes: int) -> Tensor:
+        """The scores ``(count, batch)`` of ``outputs(few)``, for a few at a time."""
+
+        def of(targets: Sequence[Asked]) -> Tensor:
+            def ask(few: Tensor) -> Tensor:
+                given = outputs(few)
+                return torch.stack([one.score(given, len(few)).view(len(few), -1) for one in targets])
+
+            return torch.cat(list(self._few(ask, count, row_bytes)), dim=1)
+
+        with torch.no_grad():
+            return of([self.asked])[0] if self.turn is None else self.turn.answered(of)
+
+    def _written(self, altered: Tensor) -> Tensor:
+        """Altered activations ``(few, batch, channels, *grid)`` as the layer gives them, ``few * batch`` of them."""
+        own = self.captured.activations[self.k]
+        given = altered.flatten(0, 1).to(own.dtype)
+        return given if self.raw else self.layout.write(given, own.detach())
 
     def gradients(self, alter: Alter, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For a few altered versions at a time: ``(altered, gradients, scores)``.
@@ -76,7 +120,7 @@ class Head:
         def pull_back(few: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             altered = alter(few).detach().requires_grad_()
             with torch.inference_mode(False), torch.enable_grad():
-                scores = self._ask(run.outputs, altered)
+                scores = self.asked.score(run.outputs(self._written(altered)), len(few)).view(len(few), -1)
                 (gradients,) = torch.autograd.grad(scores, altered, torch.ones_like(scores))
             return altered.detach(), gradients, scores.detach()
 
@@ -91,17 +135,17 @@ class Head:
         own = self.layout.read(self.captured.activations[self.k].detach())
         other = torch.zeros_like(own) if instead is None else instead.to(own.dtype)
         run = self._runner(count, graph=False)
-        channels, ask = 1, self._ask
+        channels, written = 1, self._written
         if isinstance(run, Alone) and self.layout.plain:
             run, own, other, channels = run.after_channels(own, other)
-            ask = self._ask_as_is
+            written = _in_a_row
 
         def mix(few: Tensor) -> Tensor:
             kept = keep(few)
             kept = kept.view(*kept.shape[:2], *[1] * (channels - 1), -1, *[1] * (own.ndim - 1 - channels))
             return torch.where(kept, own, other)
 
-        return torch.cat(list(self._few(lambda few: ask(run.outputs, mix(few)), count, run.row_bytes)))
+        return self._scores(lambda few: run.outputs(written(mix(few))), count, run.row_bytes)
 
     def multipliers(self, instead: Tensor) -> Tensor:
         """DeepLIFT's multipliers ``(batch, channels, *grid)``: the score's slope from ``instead`` to the activations.
@@ -132,19 +176,6 @@ class Head:
         if not self.raw and not self.layout.by_image:  # recordings take the first axis for the images
             return whole
         return alone(self.captured, self.k, graph, count * self.batch >= WORTH) or whole
-
-    def _ask(self, outputs: Callable[[Tensor], Any], altered: Tensor) -> Tensor:
-        """The scores ``(few, batch)`` of altered activations ``(few, batch, channels, *grid)``."""
-        own = self.captured.activations[self.k]
-        with torch.set_grad_enabled(altered.requires_grad):
-            given = altered.flatten(0, 1).to(own.dtype)
-            given = given if self.raw else self.layout.write(given, own.detach())
-            return self.asked.score(outputs(given), len(altered)).view(len(altered), -1)
-
-    def _ask_as_is(self, outputs: Callable[[Tensor], Any], altered: Tensor) -> Tensor:
-        """The scores ``(few, batch)`` of what a shortened head starts from."""
-        given = outputs(altered.flatten(0, 1).to(self.captured.activations[self.k].dtype))
-        return self.asked.score(given, len(altered)).view(len(altered), -1)
 
     def _few(self, run: Callable[[Tensor], T], count: int, row_bytes: int) -> Iterator[T]:
         """``run`` on as many indices at a time as fit the memory; on half as many where they do not."""
@@ -181,6 +212,11 @@ class _Whole:
         cut = Cut(self.captured.cut.network, (self.captured.sites[self.k],))
         own = (self.captured.activations[self.k],)
         return replace(self.captured, cut=cut, activations=own, remembered={}).replay(activations)
+
+
+def _in_a_row(altered: Tensor) -> Tensor:
+    """``(few, batch, ...)`` -> ``(few * batch, ...)``."""
+    return altered.flatten(0, 1)
 
 
 def _budget(device: torch.device) -> int:

@@ -94,7 +94,7 @@ def test_every_row_sums_to_one_and_the_outputs_are_the_networks_own(name):
         torch.testing.assert_close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
     with torch.no_grad():
         torch.testing.assert_close(attention.captured.outputs.detach(), network(x))
-    assert attention.grid == (3, 3)
+    assert attention.places.grid == (3, 3)
 
 
 @every
@@ -164,9 +164,9 @@ def test_grouped_queries_are_written_out_too():
 
 
 def _attending(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    from limelight.attention import _Attending
+    from limelight.attention import Attending
 
-    with _Attending(network, len(x)) as mode:
+    with Attending(network, len(x)) as mode:
         outputs = network(x.clone().requires_grad_())
     assert len(mode.found) == 1, "it was written out, not passed by"
     return outputs.detach()
@@ -180,7 +180,7 @@ def test_the_score_is_read_where_the_network_reads_it(name, prefix, read):
     attention = seen(NETWORKS[name](), pictures())
     (asked,) = ask(0, attention.captured.outputs)
     readout = attention.readout(asked)
-    assert attention.prefix == prefix
+    assert attention.places.prefix == prefix
     assert ((readout > 0).sum(dim=1) == read).all()
     torch.testing.assert_close(readout.sum(dim=1), torch.ones(2))
 
@@ -197,7 +197,7 @@ def test_patches_lie_where_the_picture_has_them():
     """One bright patch among black ones, wide pictures too: the tokens' values land in rows and columns."""
     network = timm_vit(img_size=(12, 20), dynamic_img_size=False)
     attention = seen(network, torch.randn(1, 3, 12, 20))
-    assert attention.grid == (3, 5)
+    assert attention.places.grid == (3, 5)
     values = torch.arange(16.0)[None]  # the class token first
     assert attention.patches(values)[0].tolist() == torch.arange(1.0, 16.0).view(3, 5).tolist()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import threading
+import warnings
 import weakref
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from limelight.recording import trace
 from limelight.targets import ask
 from limelight.traced import Untraceable
 from tests.architectures import build
+from tests.networks import CLASSES, Plain, pictures
 
 COUNT = 30
 
@@ -409,3 +411,31 @@ def test_many_targets_are_never_held_at_once(monkeypatch):
     monkeypatch.setattr("limelight.fold.BUDGET", 4 * 4 * (6 * 25 + 4) * 2)  # two targets
     ll.explain(Net(plain).eval(), torch.randn(1, 3, 10, 10), ll.top(4), watch, "cut")
     assert held == [2, 2]
+
+
+# ---- several targets of the same replays
+
+
+@pytest.mark.parametrize("name", [name for name, method in ll.methods.REGISTRY.items() if method.same_replays])
+def test_the_network_is_not_run_again_for_every_target(name, monkeypatch):
+    """Five targets ask for as many passes as one, and each has the map it has alone."""
+    torch.manual_seed(0)
+    network, rows = Plain().eval(), []
+    network.fc.register_forward_hook(lambda module, args, output: rows.append(len(output)))
+    monkeypatch.setattr("limelight.head.WORTH", 10**9)  # so that every replay runs the network, and is counted
+    options = {"samples": 8, "permutations": 2, "segments": 3, "steps": 2, "window": 6}
+    method = ll.methods.get(name)
+    method = method(**{key: value for key, value in options.items() if key in method.options})
+
+    def run(target):
+        rows.clear()
+        raw = ll.explain(network, pictures(), target, method, "cut" if method.layer is None else None).raw
+        return raw, sum(rows)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ll.LimelightWarning)
+        together, many = run(ll.each(*range(CLASSES)))
+        alone = [run(target) for target in range(CLASSES)]
+    assert many == alone[0][1]
+    for number, (raw, _) in enumerate(alone):
+        torch.testing.assert_close(together[:, number], raw[:, 0], rtol=1e-5, atol=1e-6)

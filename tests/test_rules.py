@@ -267,7 +267,7 @@ def test_a_replaced_operation_answers_as_it_did():
         for watch in (
             relevance.Composite(relevance.plus(), relevance.flat).watch(),
             reference,
-            Biases(2, lambda *_: None),
+            Biases(2),
         ):
             with watch:
                 assert torch.equal(network(x.clone().requires_grad_()), expected)

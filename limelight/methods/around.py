@@ -81,6 +81,8 @@ def noise_tunnel(
         source=f"{KINDS[kind]}, around {inner.source}",
         signed=inner.signed and kind == "smoothgrad",
         passes="samples" if inner.passes == "1" else f"samples x {inner.passes}",
+        watch=None,
+        same_replays=False,
         settings={},
     )
 
@@ -211,6 +213,8 @@ def augmented(method: AnyMethod, contrasts: Sequence[float] = (0.9, 1.0, 1.1)) -
         title=f"{inner.title}, augmented",
         source=f"Gildenblat, pytorch-grad-cam, aug_smooth, around {inner.source}",
         passes=str(1 + len(versions)) if inner.passes == "1" else f"1 + {len(versions)} x {inner.passes}",
+        watch=None,
+        same_replays=False,
         settings={},
     )
 

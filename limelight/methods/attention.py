@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from limelight.attention import attending
 from limelight.cut import INPUT
 from limelight.errors import MethodError
 from limelight.methods.registry import register
@@ -37,8 +38,9 @@ FUSIONS = {
     source="the weights of Vaswani et al. 2017, arXiv 1706.03762, eq. 1, in the last block",
     per_target=False,
     signed=False,
-    passes="2",
+    passes="1",
     layer=INPUT,
+    watch=attending,
 )
 def raw_attention(
     attention: Blocks, readout: Float[Tensor, "batch tokens"], patches: Patches, *, block: int = -1, heads: str = "mean"
@@ -59,8 +61,9 @@ def raw_attention(
     source="Abnar and Zuidema 2020, arXiv 2005.00928, eq. 1",
     per_target=False,
     signed=False,
-    passes="2",
+    passes="1",
     layer=INPUT,
+    watch=attending,
 )
 def attention_rollout(
     attention: Blocks,
@@ -90,8 +93,9 @@ def attention_rollout(
     title="Gradient attention rollout",
     source="VITAttentionGradRollout of https://github.com/jacobgil/vit-explain, after arXiv 2005.00928",
     signed=False,
-    passes="4",
+    passes="1",
     layer=INPUT,
+    watch=attending,
 )
 def gradient_attention_rollout(
     attention: Blocks,
@@ -124,8 +128,9 @@ def gradient_attention_rollout(
     title="Transformer attribution",
     source="Chefer et al. 2021, arXiv 2103.15679, eq. 5 and 6; without the LRP of their arXiv 2012.09838",
     signed=False,
-    passes="4",
+    passes="1",
     layer=INPUT,
+    watch=attending,
 )
 def transformer_attribution(
     attention: Blocks, attention_gradients: Blocks, readout: Float[Tensor, "batch tokens"], patches: Patches
@@ -146,8 +151,9 @@ def transformer_attribution(
     title="LeGrad",
     source="Bousselham et al. 2024, arXiv 2404.03214",
     signed=False,
-    passes="3 + blocks",
+    passes="1 + blocks",
     layer=INPUT,
+    watch=attending,
 )
 def legrad(
     block_gradients: Blocks, patches: Patches, *, last: int | None = None

@@ -16,9 +16,9 @@ from limelight.cut import INPUT, Captured, Cut, LayerSpec
 from limelight.errors import MethodError
 from limelight.fold import fold, targets_at_once
 from limelight.grid import Visit, candidates, layout_of, remembered
-from limelight.head import Head, at_least_single, own_activations
+from limelight.head import Head, Turn, at_least_single, own_activations
 from limelight.methods.registry import Method
-from limelight.nested import describe, image_of, repeated, with_image
+from limelight.nested import Inputs, describe, image_of, repeated, with_image
 from limelight.targets import Asked, logits_of, together
 
 
@@ -32,16 +32,20 @@ class Evidence:
         captured: the pass.
         asked: the target.
         last: nothing else will be asked of this pass, so its graph need not be kept.
+        turn: whose turn it is, where several targets are asked of the same replays.
     """
 
     _GRAPH = frozenset({"gradients", "class_weights", "taylor"})
     """What is pulled back through the pass's graph, which is freed after the last."""
 
-    def __init__(self, network: nn.Module, captured: Captured, asked: Asked, last: bool = True):
+    def __init__(
+        self, network: nn.Module, captured: Captured, asked: Asked, last: bool = True, turn: Turn | None = None
+    ):
         self._network = network
         self._captured = captured
         self._asked = asked
         self._last = last
+        self._turn = turn
 
     @classmethod
     def known(cls) -> list[str]:
@@ -114,7 +118,7 @@ class Evidence:
     @cached_property
     def head(self) -> list[Head]:
         """The network from each layer on: altered activations -> scores."""
-        return [Head(self._captured, k, self._asked) for k in range(len(self._captured.sites))]
+        return [Head(self._captured, k, self._asked, turn=self._turn) for k in range(len(self._captured.sites))]
 
     @cached_property
     def images(self) -> list[Tensor]:
@@ -132,7 +136,7 @@ class Evidence:
         """The whole network: altered images -> scores."""
         inputs, cut = self._captured.inputs, Cut.at(self._network, INPUT)
         pass_ = Captured(cut, inputs, (self._image,), self._captured.outputs, (1,), self._captured.autocast)
-        return [Head(pass_, 0, self._asked)] * len(self._captured.sites)
+        return [Head(pass_, 0, self._asked, turn=self._turn)] * len(self._captured.sites)
 
     @cached_property
     def recut(self) -> list[Callable[[LayerSpec], Evidence]]:
@@ -165,6 +169,26 @@ class Evidence:
             return Evidence(self._network, captured, self._asked)
 
         return [partial(under, k) for k in range(len(self._captured.sites))]
+
+    @cached_property
+    def watched(self) -> list[Callable[..., tuple[Any, Evidence]]]:
+        """A function ``watch -> (watching, Evidence)``: the pass at the input, run under what ``watch`` makes.
+
+        It is this pass, where the method's registration had it run so, and another one otherwise.
+        """
+
+        def watched(
+            watch: Callable[[nn.Module, Inputs], AbstractContextManager[Any]],
+        ) -> tuple[Any, Evidence]:
+            captured = self._captured
+            if watch not in captured.remembered:
+                watching = watch(self._network, Inputs(*captured.inputs))
+                with captured.precision(), watching:
+                    captured = Cut.at(self._network, INPUT).capture(*captured.inputs[0], **captured.inputs[1])
+                return watching, Evidence(self._network, captured, self._asked)
+            return captured.remembered[watch], Evidence(self._network, captured, self._asked, self._last)
+
+        return [watched] * len(self._captured.sites)
 
     @cached_property
     def backward(self) -> list[Callable[[Callable[[Any], AbstractContextManager[Any]]], Tensor]]:
@@ -365,8 +389,18 @@ class EvidenceForAll:
             except RuntimeError as error:  # batched differentiation does not have every operation
                 if isinstance(error, torch.OutOfMemoryError):
                     raise
-        columns = [one.raw_maps(method) for one in self.one_by_one]
+        columns = [one.raw_maps(method) for one in self._for(method)]
         return [torch.stack(maps, dim=1) for maps in zip(*columns, strict=True)]
+
+    def _for(self, method: Method) -> list[Evidence]:
+        """Each target's evidence; where all are asked of the same replays, the first one's run answers the others."""
+        if not method.same_replays or len(self._asked) < 2:
+            return self.one_by_one
+        answers: list[Tensor] = []
+        turns = [Turn(self._asked, number, answers) for number in range(len(self._asked))]
+        return [
+            Evidence(self._network, self._captured, turn.asked[turn.number], last=False, turn=turn) for turn in turns
+        ]
 
     def _parts(self) -> Iterator[Sequence[Asked]]:
         few = targets_at_once(self._captured)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     source="Zeiler & Fergus 2014, arXiv 1311.2901, sec. 4.2",
     passes="windows",
     layer=INPUT,
+    same_replays=True,
 )
 def occlusion(
     activations: Float[Tensor, "batch channels height width"],
@@ -71,6 +72,7 @@ def occlusion(
     signed=False,
     passes="samples",
     layer=INPUT,
+    same_replays=True,
 )
 def rise(
     activations: Float[Tensor, "batch channels height width"],
@@ -127,6 +129,7 @@ def rise(
     source="Captum's FeatureAblation; the drop of Robnik-Sikonja & Kononenko 2008, eq. 2, over segments",
     passes="segments",
     layer=INPUT,
+    same_replays=True,
 )
 def feature_ablation(
     activations: Float[Tensor, "batch channels height width"],

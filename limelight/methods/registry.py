@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from limelight.errors import MethodError, closest
 from limelight.methods.measured import OnMosaics, on_mosaics
+from limelight.nested import Inputs
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Method:
         signed: whether negative values mean evidence against the target.
         passes: its cost, in forward passes of the network, in words.
         layer: where it cuts unless told otherwise; None for the last layer that has a grid.
+        watch: what its pass is run under, made from the network and its inputs, if it must see how the pass is done.
+        same_replays: whether what it replays is the same for every target, so that one run answers them all.
         settings: values for its keyword-only parameters that are not the defaults.
     """
 
@@ -41,6 +45,8 @@ class Method:
     signed: bool = True
     passes: str = "1"
     layer: str | None = None
+    watch: Callable[[nn.Module, Inputs], AbstractContextManager[Any]] | None = None
+    same_replays: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     title="Ablation-CAM",
     source="Desai and Ramaswamy 2020, doi 10.1109/WACV45572.2020.9093360, eq. 5 and 6",
     passes="channels, of the head alone",
+    same_replays=True,
 )
 def ablation_cam(
     activations: Float[Tensor, "batch channels *grid"], head: Head, scores: Float[Tensor, " batch"]
@@ -46,6 +47,7 @@ def ablation_cam(
     title="SHAP-CAM",
     source="Jung and Oh 2021, arXiv 2102.05228, eq. 5 to 7; sampling as Castro et al. 2009",
     passes="permutations x channels, of the head alone",
+    same_replays=True,
 )
 def shap_cam(
     activations: Float[Tensor, "batch channels *grid"],

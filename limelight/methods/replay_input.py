@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     source="Wang et al. 2020, arXiv 1910.01279, eq. 5 to 8",
     signed=False,
     passes="channels",
+    same_replays=True,
 )
 def score_cam(
     activations: Float[Tensor, "batch channels height width"],
@@ -57,6 +58,7 @@ def score_cam(
     source="Naidu and Michael 2020, arXiv 2006.14255, eq. 7 to 9 (noise on the activations)",
     signed=False,
     passes="samples x channels",
+    same_replays=True,
 )
 def ss_cam(
     activations: Float[Tensor, "batch channels height width"],
@@ -99,6 +101,7 @@ def ss_cam(
     source="Naidu et al. 2020, arXiv 2010.03023, eq. 7 to 9",
     signed=False,
     passes="steps x channels",
+    same_replays=True,
 )
 def is_cam(
     activations: Float[Tensor, "batch channels height width"],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     signed=False,
     passes="samples x (segments + 2)",
     layer=INPUT,
+    same_replays=True,
 )
 def sobol(
     activations: Float[Tensor, "batch channels height width"],
@@ -61,6 +62,7 @@ def sobol(
     signed=False,
     passes="samples",
     layer=INPUT,
+    same_replays=True,
 )
 def hsic(
     activations: Float[Tensor, "batch channels height width"],
@@ -95,6 +97,7 @@ def hsic(
     source="Ribeiro et al. 2016, arXiv 1602.04938, eq. 2 and alg. 1",
     passes="samples",
     layer=INPUT,
+    same_replays=True,
 )
 def lime(
     activations: Float[Tensor, "batch channels height width"],
@@ -129,6 +132,7 @@ def lime(
     source="Lundberg & Lee 2017, arXiv 1705.07874, theorem 2",
     passes="samples",
     layer=INPUT,
+    same_replays=True,
 )
 def kernel_shap(
     activations: Float[Tensor, "batch channels height width"],

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from limelight.cut import INPUT
 from limelight.heatmap import resize
 from limelight.methods.backward import relevance_from_outputs
 from limelight.methods.registry import register
+from limelight.nested import Inputs
 from limelight.rules import relevance
 from limelight.rules.biases import Biases
 
@@ -22,17 +23,23 @@ if TYPE_CHECKING:
     from limelight.methods.evidence import Evidence
 
 
+def biases(network: nn.Module, inputs: Inputs) -> Biases:
+    """What a pass is run under so that its biases can tell what they contribute."""
+    return Biases(len(inputs))
+
+
 @register(
     "fullgrad",
     title="FullGrad",
     source="Srinivas and Fleuret 2019, arXiv 1905.00780, eq. 6 and 8",
     signed=False,
-    passes="2",
+    passes="1",
     layer=INPUT,
+    watch=biases,
 )
 def full_grad(
     images: Float[Tensor, "batch channels height width"],
-    under: Callable[..., Evidence],
+    watched: Callable[..., tuple[Any, Evidence]],
     *,
     complete: bool = False,
 ) -> Float[Tensor, "batch height width"]:
@@ -46,7 +53,7 @@ def full_grad(
 
     Args:
         images: the image.
-        under: a pass that tells biases.
+        watched: a pass that tells biases.
         complete: keep signs and sizes, spread each cell over its pixels and what has no place over all of them, so that
             the map sums to the score.
     """
@@ -63,7 +70,9 @@ def full_grad(
         grid = tuple(summed.shape[1:])
         terms[grid] = terms[grid] + summed if grid in terms else summed
 
-    add(under(Biases(len(images), add), layer=INPUT).gradients[0], images)
+    watch, pass_ = watched(biases)
+    with watch.telling(add):
+        add(pass_.gradients[0], images)
     size = (images.shape[-2], images.shape[-1])
     if complete:
         return torch.stack([spread(term, size) for term in terms.values()]).sum(dim=0)

@@ -8,7 +8,8 @@ operations of the gradient at their output times c (Srinivas and Fleuret 2019, p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,19 +36,30 @@ SUMS = {"add", "iadd", "radd", "sub", "isub", "rsub", "subtract"}
 
 
 class Biases(Watch):
-    """A pass that tells, when it is pulled back, what each bias contributed.
+    """A pass that tells, when it is pulled back, what each bias contributed: to whom :meth:`telling` says.
 
     Args:
         batch: how many images run.
-        tell: called with an output's gradient ``(batch, channels, *grid)``, or ``(batch, values)`` where it has no
-            place, and the bias, which spreads over it: their product is the contribution.
     """
 
-    def __init__(self, batch: int, tell: Callable[[Tensor, Tensor], None]):
+    def __init__(self, batch: int):
         super().__init__()
         self._batch = batch
-        self._tell = tell
+        self._tell: Callable[[Tensor, Tensor], None] = lambda gradient, bias: None
         self._channels_last = False
+
+    @contextmanager
+    def telling(self, tell: Callable[[Tensor, Tensor], None]) -> Iterator[None]:
+        """While it lasts, pulling back tells each contribution.
+
+        ``tell`` is called with an output's gradient ``(batch, channels, *grid)``, or ``(batch, values)`` where it has
+        no place, and the bias, which spreads over it: their product is the contribution.
+        """
+        before, self._tell = self._tell, tell
+        try:
+            yield
+        finally:
+            self._tell = before
 
     def see(self, call: Call) -> Any:
         """The operation as it is, and its bias told when it is pulled back."""

@@ -80,10 +80,11 @@ def test_terms_are_grad_cams_full_grads():
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, CLASSES)).eval()
     nn.init.normal_(layers[1].running_mean, std=0.3)
     x, told = pictures(1), []
-    with Biases(1, lambda gradient, bias: told.append(gradient * bias)):
+    with Biases(1) as biases:
         leaf = x.clone().requires_grad_()
         outputs = network(leaf)
-    (slope,) = torch.autograd.grad(outputs[:, 1].sum(), leaf)
+    with biases.telling(lambda gradient, bias: told.append(gradient * bias)):
+        (slope,) = torch.autograd.grad(outputs[:, 1].sum(), leaf)
     places = [slope * x, *(term for term in told if term.ndim == 4)]
     assert len(places) == 4
     maps = sum(scale(abs(term.numpy()), (12, 12)).sum(axis=1) for term in places)
