@@ -90,11 +90,11 @@ class Explanation:
     inputs: Tensor | None = field(default=None, repr=False)
     origin: Origin | None = field(default=None, repr=False)
     questions: list[Target] = field(default_factory=list, repr=False)
+    stability: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """An explanation is kept without the network that it explains."""
         return {**self.__dict__, "origin": None, "questions": []}
-    stability: Tensor | None = None
 
     @classmethod
     def join(cls, parts: Sequence[Explanation]) -> Explanation:
