@@ -77,6 +77,8 @@ class Scene:
             raise InputError("inputs must be a float tensor (batch, channels, height, width), with a picture at least")
         network, labels = (model.network, model.labels) if isinstance(model, Model) else (model, None)
         network = unwrap(network)
+        if inputs.device.type == "cpu":  # convolutions there are faster, by a fifth to a third, colours last
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with borrowed(network):
             captured = _run(network, inputs) if layer is None else Cut.at(network, layer).capture(inputs)
             asked = ask(target, captured.outputs, labels)
