@@ -6,13 +6,15 @@ import click
 
 from limelight.commands.compare import compare
 from limelight.commands.explain import explain
+from limelight.commands.grains import grains
 from limelight.commands.layers import layers
 from limelight.commands.methods import methods
 from limelight.commands.models import models
 from limelight.commands.study import study
+from limelight.commands.train import train
 from limelight.shell import Group
 
-COMMANDS = (explain, compare, study, layers, models, methods)
+COMMANDS = (explain, compare, train, study, grains, layers, models, methods)
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,6 +28,7 @@ def main(ctx: click.Context) -> None:
     limelight explain photos/ --json           a folder's worth, for a program
     limelight explain cat.jpg --target tabby   where it sees what you choose
     limelight compare cat.jpg --methods fast   by several methods, side by side
+    limelight train photos/ --out run          a network of your own, and how good it is
     limelight study photos/                    what a classifier of them learns
     """
     if ctx.invoked_subcommand is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import importlib.util
 import json
 import pickle
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from limelight.errors import ModelError
+from limelight.errors import InputError, ModelError
 from limelight.images import read
 from limelight.models import Model, available, load, read_card, save
 from limelight.models.catalogue import find
@@ -148,7 +149,7 @@ def test_odd_names_are_refused_and_nothing_worse(name):
 
 def test_the_list_tells_what_is_here_and_each_line_can_be_loaded():
     lines = available()
-    assert {line.source for line in lines} == {"embedded", "timm", "torchvision"}
+    assert {line.source for line in lines} == {"embedded", "timm", "torchvision", "limelight"}
     assert len({line.name for line in lines}) == len(lines) > 1500
     for line in lines[::97]:
         architecture = find(line.name)
@@ -417,12 +418,13 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(three_classes, tmp_path, m
     folder = save(three_classes, tmp_path / "best")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 
-    def disk_full(tensors, file):
-        Path(file).write_bytes(b"half")
-        raise OSError("No space left on device")
+    def disk_full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", disk_full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    with pytest.raises(InputError, match="disk is full"):
         save(load(SMALL, "random", num_classes=3), folder)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 

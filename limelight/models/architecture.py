@@ -26,7 +26,7 @@ class Architecture:
     name: str
     """Unambiguous within its library, tag included: ``resnet50.a1_in1k``."""
     source: str
-    """The library: "embedded", "timm" or "torchvision"."""
+    """The library: "embedded", "timm", "torchvision" or "limelight"."""
     weights: str | None
     """The published weights in words; None when there are none."""
     licence: str | None

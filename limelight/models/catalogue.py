@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from limelight.errors import ModelError, closest
-from limelight.models import embedded, from_timm, from_torchvision
+from limelight.models import embedded, from_timm, from_torchvision, small
 from limelight.models.architecture import Architecture
 
-SOURCES = (embedded, from_timm, from_torchvision)  # a name that several have belongs to the first
+SOURCES = (embedded, from_timm, from_torchvision, small)  # a name that several have belongs to the first
 LIBRARIES = tuple(source.SOURCE for source in SOURCES)
 
 
@@ -20,7 +20,7 @@ class Available:
     name: str
     """What :func:`limelight.models.load` takes to give just this."""
     source: str
-    """The library: "embedded", "timm" or "torchvision"."""
+    """The library: "embedded", "timm", "torchvision" or "limelight"."""
     weights: str | None
     """The published weights in words; None when there are none."""
     on_this_machine: bool

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from limelight.errors import ModelError
-from limelight.files import aside, write_whole
+from limelight.files import write_whole
 from limelight.models.catalogue import find
 from limelight.models.model import Model
 
@@ -22,9 +25,9 @@ def save(model: Model, folder: str | Path, **card: Any) -> Path:
 
     ``card`` holds further fields for the card: anything JSON has. Each of the two files is written aside and then put
     in its place, so a reader never meets half a file, and what stood there before stays if writing fails.
-    Raises ``ModelError`` for a network that can't be found again by its name.
+    Raises ``ModelError`` for a network that can't be found again by its name, ``InputError`` where it can't be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as as_bytes
 
     folder = Path(folder)
     architecture = find(model.name)
@@ -37,14 +40,15 @@ def save(model: Model, folder: str | Path, **card: Any) -> Path:
         "labels": model.labels,
     }
     text = json.dumps(fields | card, indent=1)
-    # A copy each: safetensors refuses tensors that share their memory, as tied weights do.
-    tensors = {
-        name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.network.state_dict().items()
-    }
-    with aside(folder / WEIGHTS) as partial:
-        save_file(tensors, partial)
+    # As bytes: safetensors' own writing to a file hides why the system refused it.
+    write_whole(folder / WEIGHTS, as_bytes(own_copies(model.network.state_dict())))
     write_whole(folder / CARD, text)
     return folder
+
+
+def own_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A copy each, on the CPU: safetensors refuses tensors that share their memory, as tied weights do."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

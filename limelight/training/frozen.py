@@ -30,7 +30,8 @@ class Solved(NamedTuple):
     features: Tensor
     """(pictures, features) Of all pictures, as they are evaluated."""
     head: probe.Linear
-    strength: float
+    losses: dict[float, float]
+    """The cross-validated loss of each strength of the penalty."""
     held_out: Tensor
     """(training pictures, classes) Scores of each by a head that had not seen it."""
 
@@ -75,7 +76,7 @@ def solve(
     with torch.no_grad():
         module.weight.copy_(head.weight)
         module.bias.copy_(head.bias)
-    return Solved(seen, head, chosen.strength, chosen.scores)
+    return Solved(seen, head, chosen.losses, chosen.scores)
 
 
 def views_of(pictures: int, settings: Settings) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from limelight.models import Model
+from limelight.training import logs
 from limelight.training.augment import AUGMENTATIONS, Augmentation
 from limelight.training.folder import Dataset
 from limelight.training.frozen import class_weights
@@ -25,8 +27,6 @@ LAST, BEST = "epoch", "best"
 RATES = {("adamw", True): 3e-4, ("adamw", False): 3e-3, ("sgd", True): 3e-3, ("sgd", False): 3e-2}
 """The highest learning rate, by the optimiser and whether the body has learnt before."""
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
-
-Log = Callable[[int, dict[str, Any]], None]
 
 
 class Fit(NamedTuple):
@@ -44,7 +44,8 @@ def fit(
     dataset: Dataset,
     settings: Settings,
     state: State,
-    log: Log,
+    run: Path,
+    loggers: Sequence[logs.Logger],
     progress: Callable[[str, int, int], None],
 ) -> Fit:
     """Train until the validation loss has not fallen for ``patience`` epochs; goes on from what ``state`` holds.
@@ -65,8 +66,7 @@ def fit(
         if learnt:  # it may do no better than what it starts from
             best = F.cross_entropy(scores(model, pictures, val), truth[val]).item()
         state.keep_tensors(BEST, network.state_dict())
-    for row in history:
-        log(row["epoch"], row)
+    logs.write(run, history)
     for epoch in range(len(history) + 1, settings.epochs + 1):
         if epoch - best_epoch > settings.patience:
             break
@@ -77,6 +77,8 @@ def fit(
         accuracy = (outputs.argmax(1) == truth[val]).float().mean().item()
         row = {"epoch": epoch, **learning, "val_loss": loss, "val_accuracy": accuracy}
         history = [*history, row]
+        for log in loggers:
+            log(epoch, row)
         if loss < best:
             best, best_epoch = loss, epoch
             state.keep_tensors(BEST, network.state_dict())
@@ -90,7 +92,7 @@ def fit(
                 "best_epoch": best_epoch,
             },
         )
-        log(epoch, row)
+        logs.write(run, history)
     progress("training", settings.epochs, settings.epochs)
     network.load_state_dict(state.tensors(BEST) or {})
     return Fit(best_epoch, history)

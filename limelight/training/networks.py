@@ -23,14 +23,18 @@ def start(
     """The network ``name`` (or a checkpoint) with ``weights`` and a new head for ``classes``.
 
     ``weights`` are "default" (the published ones; random where none are), "random" or a file. ``size`` is the side of
-    its input, instead of the one its weights were made for. Raises ``ModelError`` for a network that can't be had, or
-    that doesn't take this size.
+    its input, instead of the one its weights were made for. It is shown all that a square holds of a picture: the
+    margin that ImageNet's evaluation cuts away may hold what matters here. Raises ``ModelError`` for a network that
+    can't be had, or that doesn't take this size.
     """
     if weights == "default" and not is_path(name) and find(name).weights is None:
         weights = "random"
     model = load(name, weights, num_classes=len(classes), labels=classes, device=device)
-    if size is not None and model.preprocessing is not None:
-        model = replace(model, preprocessing=replace(model.preprocessing, size=(size, size)))
+    shown = model.preprocessing
+    if shown is None:
+        raise ModelError(f"{name} says nothing of the pictures it takes, so it can't be trained on any.")
+    shown = replace(shown, crop=max(shown.crop, 1.0), size=(size, size) if size else shown.size)
+    model = replace(model, preprocessing=shown)
     module = head(model)[1]
     module.reset_parameters()  # also where the weights happen to have as many classes
     return model

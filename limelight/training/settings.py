@@ -43,7 +43,7 @@ class Settings:
     label_smoothing: float = 0.0
     balance: bool = False
     """Weigh the classes as if there were as many pictures of each."""
-    shares: tuple[float, float, float] = SHARES
+    shares: tuple[float, ...] = SHARES
     """Of train, val and test, where no splits are given."""
     seed: int = 0
 

@@ -6,6 +6,7 @@ step's own number, so a step done again is the same step.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from dataclasses import asdict
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from limelight.errors import InputError
-from limelight.files import aside, forget_partial, told, write_whole
+from limelight.files import forget_partial, told, write_whole
+from limelight.models.checkpoint import own_copies
 from limelight.training.run import STATE, finished
 from limelight.training.settings import Settings
 
@@ -38,12 +40,9 @@ class State:
 
     def keep_tensors(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Keep tensors under ``name``, in the place of others of that name."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
-        with aside(self.folder / f"{name}.safetensors") as partial:
-            save_file(
-                {key: value.detach().to("cpu", copy=True).contiguous() for key, value in tensors.items()}, partial
-            )
+        write_whole(self.folder / f"{name}.safetensors", save(own_copies(tensors)))
 
     def values(self, name: str) -> dict[str, Any] | None:
         """The nested values and tensors kept under ``name``, or None. No code from the file is run."""
@@ -52,8 +51,9 @@ class State:
 
     def keep_values(self, name: str, values: dict[str, Any]) -> None:
         """Keep nested plain values and tensors under ``name``."""
-        with aside(self.folder / f"{name}.pt") as partial:
-            torch.save(values, partial)
+        file = io.BytesIO()  # written to a file, torch.save hides why the system refused it
+        torch.save(values, file)
+        write_whole(self.folder / f"{name}.pt", file.getvalue())
 
     def same_job(self, facts: dict[str, Any]) -> None:
         """Write down what this run is of, or see that it is what was written down. ``InputError`` where it is not."""
@@ -65,7 +65,8 @@ class State:
             name = changed[0]
             was = "other pictures or labels" if name == "pictures" else f"{name} {kept[name]!r}, not {facts[name]!r}"
             raise InputError(f"{self.folder.parent} was begun with {was}: go on with those, or give another folder.")
-        write_whole(file, json.dumps(kept | facts, indent=1))
+        if not facts.keys() <= kept.keys():
+            write_whole(file, json.dumps(kept | facts, indent=1))
 
     def clear(self) -> None:
         """Remove it: the run is finished."""
@@ -81,14 +82,13 @@ def claim(run: Path, resume: bool) -> bool:
         raise InputError(f"{run} is a file: give a folder for the run.")
     done, begun = finished(run), (run / STATE).is_dir()
     if (done or begun) and not resume:
-        what = "a finished run" if done else "a run that was interrupted: --resume goes on with it"
-        raise InputError(
-            f"{run} holds {what}; or give another folder." if begun else f"{run} holds {what}: give another."
-        )
+        what = "a finished run" if done else "an interrupted run (--resume goes on with it)"
+        raise InputError(f"{run} holds {what}: give another folder.")
     if not done and not begun and run.is_dir() and any(run.iterdir()):
         raise InputError(f"{run} is not empty: give a new folder.")
-    with told(run / STATE):
-        (run / STATE).mkdir(parents=True, exist_ok=True) if not done else None
+    if not done:
+        with told(run / STATE):
+            (run / STATE).mkdir(parents=True, exist_ok=True)
     forget_partial(run)
     return done
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 
 from limelight.errors import InputError, ModelError
 from limelight.models import Model, load
-from limelight.training import finish, loop, networks
+from limelight.training import finish, logs, loop, networks
 from limelight.training.calibrate import fold_in, temperature
 from limelight.training.folder import Dataset, read_dataset
 from limelight.training.frozen import Solved, solve
@@ -75,10 +75,11 @@ def train(
     warmup: float = 0.1,
     label_smoothing: float = 0.0,
     balance: bool = False,
-    splits: tuple[float, float, float] = SHARES,
+    splits: Sequence[float] = SHARES,
     split_column: str | None = None,
     seed: int = 0,
     resume: bool = False,
+    loggers: Sequence[logs.Logger] = (),
     device: torch.device | str = "cpu",
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
@@ -93,6 +94,7 @@ def train(
         splits: the shares of train, val and test where none are given.
         split_column: the column of the table that holds the splits.
         resume: go on with a run that was interrupted; one that is finished is given back as it is.
+        loggers: each is called with an epoch's number and its figures; log.csv and log.jsonl are written anyway.
         device: where to compute.
         say: is told, a line at a time, what was found and done.
         progress: is called with a phase's name, the steps done and all of them.
@@ -108,7 +110,7 @@ def train(
         model=model, weights=str(weights), size=size, frozen=frozen, augment=augment, views=views, epochs=epochs,
         patience=patience, batch_size=batch_size, optimiser=optimiser, learning_rate=learning_rate,
         weight_decay=weight_decay, warmup=warmup, label_smoothing=label_smoothing, balance=balance,
-        shares=splits, seed=seed,
+        shares=tuple(splits), seed=seed,
     )  # fmt: skip
     out = Path(out).expanduser()
     dataset = source if isinstance(source, Dataset) else read_dataset(source, split_column)
@@ -117,7 +119,7 @@ def train(
     said, watched = say or (lambda _: None), progress or (lambda *_: None)
     device = torch.device(device)
     with reproducible(device):
-        return _train(dataset, out, settings, device, said, watched)
+        return _train(dataset, out, settings, device, loggers, said, watched)
 
 
 @contextmanager
@@ -133,7 +135,13 @@ def reproducible(device: torch.device) -> Iterator[None]:
 
 
 def _train(
-    dataset: Dataset, out: Path, settings: Settings, device: torch.device, say: Say, progress: Progress
+    dataset: Dataset,
+    out: Path,
+    settings: Settings,
+    device: torch.device,
+    loggers: Sequence[logs.Logger],
+    say: Say,
+    progress: Progress,
 ) -> Trained:
     state = State(out)
     state.same_job(settings_as_facts(settings))
@@ -153,9 +161,10 @@ def _train(
     val = dataset.of("val")
     if settings.frozen and solved:
         outputs = solved.head(solved.features)
+        logs.write(out, [{"strength": strength, "loss": loss} for strength, loss in solved.losses.items()])
         judged = torch.cat([solved.held_out, outputs[val]]), torch.cat([labels[dataset.of("train")], labels[val]])
     else:
-        fit = loop.fit(model, pictures, dataset, settings, state, lambda *_: None, progress)
+        fit = loop.fit(model, pictures, dataset, settings, state, out, loggers, progress)
         facts |= {"epochs": len(fit.history), "best_epoch": fit.epoch}
         say(f"the best of {len(fit.history)} epochs was {fit.epoch or 'before the first'}")
         everything = list(range(len(dataset)))
@@ -173,7 +182,8 @@ def _prepared(dataset: Dataset, settings: Settings, say: Say, progress: Progress
     found = scan(dataset, lambda done, total: progress("looking", done, total))
     parts = split(found.dataset, found.groups, settings.seed, settings.shares, val=not settings.frozen)
     found = replace(found, dataset=parts)
-    for line in (*dataset.notes, *_counted(parts), *parts.skipped, *found.told()):
+    left_out = (f"left out: {line}" for line in parts.skipped)
+    for line in (*dataset.notes, *_counted(parts), *left_out, *found.told()):
         say(line)
     return found
 
