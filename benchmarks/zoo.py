@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the zoo from the command line."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
     options.add_argument("names", nargs="*", help="as timm:NAME or torchvision:NAME; all if none")
-    options.add_argument("--most", type=float, default=30, help="million parameters; a family's smallest always runs")
+    options.add_argument("--most", type=float, default=30, help="million parameters")
     options.add_argument("--peers", action="store_true", help="run the peers instead")
     options.add_argument("--again", action="store_true", help="those that failed once more")
     options.add_argument("--out", type=Path, default=OUT)
@@ -53,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     done = {line["name"] for line in read(chosen.out) if not (chosen.again and line.get("error"))}
-    for name in chosen.names or selection(chosen.most):
-        if name in done:
+    for name in chosen.names or selection():
+        if name in done or (name.partition(":")[2] not in SMALLEST and parameters(name) > chosen.most * 1e6):
             continue
         record = peers_at(name) if chosen.peers else explained(name)
         with chosen.out.open("a") as file:
@@ -73,63 +75,45 @@ def read(path: Path) -> list[dict[str, Any]]:
 # ---- which networks
 
 
-def selection(most: float) -> Iterator[str]:
-    """Names of the zoo: each family's smallest, then the other small ones, one of each set of weights' shapes."""
+def selection() -> Iterator[str]:
+    """Names of the zoo: torchvision's, then timm's, one of every family at a time, the small ones by their names."""
+    import timm
+    from timm.models._registry import _model_to_module
     from torchvision import models
 
     for kind in (models, models.video):
-        for name in models.list_models(module=kind):
-            if name.startswith("quantized") or name in SLOW:
-                continue
-            if parameters(f"torchvision:{name}") <= most * 1e6:
-                yield f"torchvision:{name}"
-    sized = sized_timm()
+        plain = [name for name in models.list_models(module=kind) if not name.startswith("quantized")]
+        yield from (f"torchvision:{name}" for name in plain)
     families: dict[str, list[str]] = {}
-    for name, facts in sorted(sized.items(), key=lambda item: item[1]["parameters"]):
-        families.setdefault(facts["family"], []).append(name)
-    smallest = [names[0] for names in families.values()]
-    seen: set[Any] = set()
-    for name in [*smallest, *(name for names in families.values() for name in names[1:])]:
-        facts = sized[name]
-        if (facts["parameters"] <= most * 1e6 or name in smallest) and facts["shapes"] not in seen:
-            seen.add(facts["shapes"])
-            yield f"timm:{name}"
-
-
-SLOW = ("swin3d_b", "mvit_v1_b", "s3d")
-"""Networks whose smallest input takes minutes here."""
-SIZED = Path("out/zoo_sizes.json")
-
-
-def sized_timm() -> dict[str, dict[str, Any]]:
-    """Each timm name's family and number of parameters, built without memory; kept, for it takes minutes."""
-    import timm
-    from timm.models._registry import _model_to_module
-
-    if SIZED.exists():
-        return json.loads(SIZED.read_text())
-    sized = {}
     for name in timm.list_models():
-        try:
-            with torch.device("meta"):
-                network = timm.create_model(name)
-        except Exception:  # it can't be built without memory: it runs if it is named
-            continue
-        shapes = sorted((key, tuple(value.shape)) for key, value in network.state_dict().items())
-        count = sum(parameter.numel() for parameter in network.parameters())
-        facts = {"family": _model_to_module[name], "parameters": count, "shapes": hash(str((type(network), shapes)))}
-        sized[name] = facts
-    SIZED.parent.mkdir(parents=True, exist_ok=True)
-    SIZED.write_text(json.dumps(sized))
-    return sized
+        if not BIG.search(name) or name in SMALLEST:
+            families.setdefault(_model_to_module[name], []).append(f"timm:{name}")
+    for some in zip_longest(*families.values()):
+        yield from filter(None, some)
+
+
+BIG = re.compile(
+    "large|huge|giant|xl|so400m|so150m2|_[lhgx]_|_[lhg]$|base|152|20[01]|269|264|320|420|1001|b[5-9]|x32d|32x8|32x16|"
+    "32x48|64x4d|f[2-7]$|_b_|[1-9]b_|[1-9]00m|big|x64|_384|_448|_512|_560|_1024|x16_|x4_clip|s48|m36|m48"
+)
+"""Names that say that a network or its input is large; what remains may be so all the same."""
+SMALLEST = (
+    "beit_base_patch16_224",
+    "naflexvit_base_patch16_gap",
+    "nasnetalarge",
+    "pnasnet5large",
+    "samvit_base_patch16",
+)
+"""The smallest of families that have none that is small."""
 
 
 def parameters(name: str) -> int:
-    """How many a torchvision network has."""
-    from torchvision import models
-
-    with torch.device("meta"):
-        network = models.get_model(name.partition(":")[2], weights=None, **_plain(name))
+    """How many a network has, built without memory; none if it can't be."""
+    try:
+        with torch.device("meta"):
+            network = create(name, 224)
+    except Exception:  # it is built for what it is
+        return 0
     return sum(parameter.numel() for parameter in network.parameters())
 
 
