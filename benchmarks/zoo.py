@@ -104,12 +104,6 @@ SMALLEST = (
     "pnasnet5large",
     "samvit_base_patch16",
 )
-    "beit_base_patch16_224",
-    "naflexvit_base_patch16_gap",
-    "nasnetalarge",
-    "pnasnet5large",
-    "samvit_base_patch16",
-)
 """The smallest of families that have none that is small."""
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         top as top,
     )
     from limelight.training import train as train
+    from limelight.usefulness import layers as layers
 
 __version__ = "0.1.0"
 
@@ -66,6 +67,7 @@ _HOME = {
     "preprocessing": ["Preprocessing"],
     "studies.study": ["study"],
     "targets": ["contrast", "counter", "each", "log_probability", "probability", "rest", "top"],
+    "usefulness": ["layers"],
     "training": ["train"],
 }
 _ROOM = {name: room for room, names in _HOME.items() for name in names}

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import InputError
-from limelight.explainer import Prepare, parts_of, tensors_of
 from limelight.heatmap import place
 from limelight.judging import Hearing, Verdict, judge
 from limelight.models import Model
+from limelight.preparing import Prepare, parts_of, tensors_of
 from limelight.preprocessing import Fit, View
 from limelight.targets import Target, check
 

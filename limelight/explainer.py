@@ -3,38 +3,48 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
-from limelight.errors import InputError, LimelightError, MethodError, ModelError, SharedLayerWarning, ZeroMapWarning
+from limelight.errors import (
+    InputError,
+    LayerError,
+    LimelightError,
+    MethodError,
+    ModelError,
+    SharedLayerWarning,
+    ZeroMapWarning,
+)
 from limelight.explanation import Explanation, Origin, Prediction
-from limelight.grid import default_layer
+from limelight.grid import Layout, default_layer
 from limelight.heatmap import check_fusion
-from limelight.images import Photo, read
 from limelight.methods.evidence import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.nested import Inputs, first_tensor
-from limelight.preprocessing import Fit, Preprocessing, View
+from limelight.preparing import Prepare, parts_of, photos_of, tensors_of
+from limelight.preprocessing import Fit
 from limelight.progress import gauge, tracked, watched
 from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of, questions
 from limelight.telling import Listener, listening
+from limelight.usefulness import auto_layer
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 LONG = 4
 """From more batches than this on, a progress bar is worth its line."""
+AUTO = "auto"
+"""As a layer: those whose maps are worth most."""
 PREDICTIONS = 5
 """How many predictions an explanation keeps for each image."""
 
@@ -46,6 +56,7 @@ def explain(
     method: str | Method | Callable[..., Tensor] = "gradcam",
     layer: LayerSpec | None = None,
     *,
+    layout: str | None = None,
     fit: Fit = "crop",
     fusion: str = "mean",
     batch_size: int = 16,
@@ -65,7 +76,11 @@ def explain(
             and ``contrast`` subtracts.
         method: a name from ``limelight methods``, or a function of the same shape, such as
             ``lambda activations, gradients: ...`` giving ``(batch, *grid)``.
-        layer: a name, a glob, a module, or a list of those; None for the last layer that has a grid.
+        layer: a name, a glob, a module, or a list of those; "auto" for the layers whose maps are worth most for these
+            images (:func:`limelight.layers`); None for the default: the last layer that has a grid and that the
+            outputs depend on at every cell.
+        layout: how that layer lays out its cells, where it can't be found: its axes from left to right, such as
+            "batch height width channels" or "batch (1 + height width) channels" (:mod:`limelight.grid.layout`).
         fit: how a photograph becomes the network's input: "crop" as the network is evaluated, "whole" squeezes all of
             it in, "pad" letter-boxes it.
         fusion: how the maps of several layers become one: "mean", "max" or "product".
@@ -80,7 +95,15 @@ def explain(
         SharedLayerWarning: the layer ran more than once and no call was chosen.
     """
     (explanation,) = _explain_with(
-        model, images, [get(method)], target, layer, fit, fusion, batch_size=batch_size, progress=progress
+        model,
+        images,
+        [get(method)],
+        target,
+        _Place(layer, layout),
+        fit,
+        fusion,
+        batch_size=batch_size,
+        progress=progress,
     )
     return explanation
 
@@ -92,6 +115,7 @@ def compare(
     target: Target = None,
     layer: LayerSpec | None = None,
     *,
+    layout: str | None = None,
     fit: Fit = "crop",
     fusion: str = "mean",
     batch_size: int = 16,
@@ -107,7 +131,7 @@ def compare(
     if again := {label for label in labels if labels.count(label) > 1}:
         raise MethodError(f"two methods are called {', '.join(sorted(again))}: give functions names of their own")
     explanations = _explain_with(
-        model, images, chosen, target, layer, fit, fusion, batch_size=batch_size, progress=progress
+        model, images, chosen, target, _Place(layer, layout), fit, fusion, batch_size=batch_size, progress=progress
     )
     return dict(zip(labels, explanations, strict=True))
 
@@ -117,7 +141,7 @@ def _explain_with(
     images: Any,
     methods: Sequence[Method],
     target: Target,
-    layer: LayerSpec | None,
+    place: _Place,
     fit: Fit,
     fusion: str,
     *,
@@ -133,8 +157,7 @@ def _explain_with(
     check_fusion(fusion)
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: at least one image must run at once")
-    if layer is not None:
-        resolve(network, layer)  # a misspelt layer is told before anything is read
+    place.check(network)
     source = tensors_of(images, network) or photos_of(images)
     check(target, len(source), labels)
     prepare = Prepare(network, preprocessing, fit)
@@ -148,7 +171,7 @@ def _explain_with(
         try:
             with gauge(shown and not many) as tell:  # one bar at a time
                 found = _explain_batch(
-                    network, batch.inputs, part(target, start, stop), labels, methods, layer, start, tell
+                    network, batch.inputs, part(target, start, stop), labels, methods, place, start, tell
                 )
         except LimelightError:
             raise
@@ -176,7 +199,7 @@ def _explain_batch(
     target: Target,
     labels: Labels,
     methods: Sequence[Method],
-    layer: LayerSpec | None,
+    place: _Place,
     first: int,
     tell: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
@@ -186,7 +209,9 @@ def _explain_batch(
     """
     with borrowed(unwrap(network)):
         passes = _Passes(network, inputs, first)
-        captures = [passes.for_(method, layer) for method in methods]
+        if place.layer == AUTO:
+            place = replace(place, layer=auto_layer(network, inputs, target, labels, methods[0]))
+        captures = [passes.for_(method, place) for method in methods]
         asked = ask(target, captures[0].outputs, labels)
         evidence = {
             id(captured): EvidenceForAll(network, captured, asked, last=len(methods) == 1) for captured in captures
@@ -218,6 +243,23 @@ def _stability(told: Sequence[Tensor], targets: int, layers: int) -> Tensor | No
     return torch.stack(list(told)).unflatten(0, (targets, layers)).amin(dim=1).T.cpu()
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where to cut, as the caller said it: a layer, and how it lays out its cells."""
+
+    layer: LayerSpec | None
+    layout: str | None
+
+    def check(self, network: nn.Module) -> None:
+        """Find what is wrong with it before anything is read."""
+        if self.layout is not None:
+            Layout.parse(self.layout)
+            if self.layer is None or self.layer == AUTO:
+                raise LayerError("layout= says how one layer is laid out: say which, with layer=")
+        if self.layer is not None and self.layer != AUTO:
+            resolve(network, self.layer)
+
+
 class _Passes:
     """Forward passes on one batch, one for each place to cut."""
 
@@ -227,20 +269,25 @@ class _Passes:
         self.first = first
         self.done: dict[Any, Captured] = {}
 
-    def for_(self, method: Method, layer: LayerSpec | None) -> Captured:
+    def for_(self, method: Method, place: _Place) -> Captured:
         """The pass that a method asks: cut where it is told, or where the method says and under what it says."""
-        return self.cut_at(layer) if layer is not None else self.cut_at(method.layer, method.watch)
+        if place.layer is not None:
+            return self.cut_at(place.layer, layout=place.layout)
+        return self.cut_at(method.layer, method.watch)
 
     def cut_at(
         self,
         layer: LayerSpec | None,
         watch: Callable[[nn.Module, Inputs], AbstractContextManager[Any]] | None = None,
+        layout: str | None = None,
     ) -> Captured:
         key = (layer if isinstance(layer, str | None) else id(layer)), watch
         if key not in self.done:
             args, options = self.inputs.args, self.inputs.options
             place = default_layer(self.network, *args, **options) if layer is None else layer
             cut = Cut.at(self.network, place)
+            if layout is not None:
+                cut = replace(cut, sites=tuple(replace(site, layout=layout) for site in cut.sites))
             with nullcontext() if watch is None else watch(self.network, self.inputs) as watching:
                 captured = cut.capture(*args, **options)
             if watch is not None:
@@ -249,117 +296,6 @@ class _Passes:
             _tell_shared_layers(cut.sites, captured)
             self.done[key] = captured
         return self.done[key]
-
-
-def parts_of(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
-    """The network, its labels, and how it is shown photographs."""
-    if isinstance(model, Model):
-        return model.network, model.labels, model.preprocessing
-    if isinstance(model, nn.Module):
-        return model, None, None
-    raise ModelError(f"{model!r} is no network: give an nn.Module or what limelight.load(...) returns")
-
-
-def tensors_of(images: Any, network: nn.Module) -> Inputs | None:
-    """The network's inputs, if it is those that were given, and not photographs.
-
-    Raises:
-        InputError: a tensor that is no batch of images.
-    """
-    if isinstance(images, Mapping):
-        images = Inputs(options=dict(images))
-    elif isinstance(images, tuple) and any(isinstance(each, Tensor) and each.is_floating_point() for each in images):
-        images = Inputs(images)
-    elif isinstance(images, Tensor) and images.is_floating_point():
-        images = Inputs((images,))
-    elif not isinstance(images, Inputs):
-        return None
-    image = images.image
-    if image is None:
-        single = f"a tensor of shape {tuple(images.args[0].shape)}" if len(images.args) == 1 else "the inputs"
-        raise InputError(f"{single} can't be explained: there is no float tensor (batch, channels, *grid) to look at")
-    if not 3 <= image.ndim <= 5 or not min(image.shape) or (image.ndim == 3 and _of_pictures(network)):
-        raise InputError(
-            f"images of shape {tuple(image.shape)}: a float tensor must be (batch, channels, height, width)"
-            + (", images[None] makes a batch of one" if image.ndim == 3 else "")
-        )
-    return images
-
-
-def _of_pictures(network: nn.Module) -> bool:
-    """Whether the network's first convolution is one of pictures."""
-    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    first = next((module for module in network.modules() if isinstance(module, convolutions)), None)
-    return isinstance(first, nn.Conv2d)
-
-
-def photos_of(images: Any) -> list[Any]:
-    """Photographs as a list, also where there is only one."""
-    several = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
-    photos = list(images) if several else [images]
-    if not photos:
-        raise InputError("no images were given")
-    return photos
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images prepared: the network's inputs, and where each lies on its photograph, if it has one."""
-
-    inputs: Inputs
-    photos: list[Photo]
-    views: list[View]
-    shown: Tensor | None  # what an overlay is drawn on where there is no photograph
-
-    @property
-    def image(self) -> Tensor:
-        """What is looked at among the inputs."""
-        image = self.inputs.image
-        assert image is not None, "looked at when the inputs were taken"
-        return image
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Images as they were given -> the network's inputs, on its device and in its precision."""
-
-    network: nn.Module
-    preprocessing: Preprocessing | None
-    fit: Fit
-
-    def __call__(self, images: Inputs | Sequence[Any]) -> Batch:
-        """Prepare a batch of photographs, or see that tensors are fit to be run."""
-        if isinstance(images, Inputs):
-            with torch.inference_mode(False):  # autograd refuses tensors made in that mode, but not their copies
-                given = Inputs(*pytree.tree_map(self.taken, (images.args, images.options)))
-            image = given.image
-            return Batch(given, [], [], None if image is None else image.detach())
-        if self.preprocessing is None:
-            raise InputError(
-                "this network comes without preprocessing, so it takes float tensors (batch, channels, height, width); "
-                "for photographs give limelight.load(network, preprocessing=limelight.Preprocessing(...))"
-            )
-        photos = [image if isinstance(image, Photo) else read(image) for image in images]
-        tensors, views = zip(*(self.preprocessing(photo.pixels, self.fit) for photo in photos), strict=True)
-        like = next((tensor for tensor in self.network.parameters() if tensor.is_floating_point()), tensors[0])
-        stacked = torch.stack(tensors).to(like.device, like.dtype)
-        return Batch(Inputs((stacked,)), photos, list(views), None)
-
-    def taken(self, leaf: Any) -> Any:
-        """A part of the inputs, as the network can take it."""
-        if not isinstance(leaf, Tensor):
-            return leaf
-        self.check_device(leaf)
-        return leaf.clone() if leaf.is_inference() else leaf
-
-    def check_device(self, images: Tensor) -> None:
-        """Refuse images that are on none of the network's devices."""
-        first = next(self.network.parameters(), images).device
-        if images.device == first:
-            return
-        devices = {tensor.device for tensor in self.network.parameters()}  # a network may be spread over several
-        if images.device not in devices:
-            raise InputError(f"the images are on {images.device}, the network on {first}: images.to('{first}')")
 
 
 def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Inputs, first: int) -> None:

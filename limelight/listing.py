@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from limelight import grid, models
+from limelight import models, usefulness
 from limelight.methods import REGISTRY
+from limelight.nested import Inputs
 
+MEASURES = ("receptive_field", "alive", "concentration", "stability", "deletion")
 FACTS = ("name", "title", "needs", "per_target", "discriminative", "signed", "passes", "source")
 
 
@@ -29,52 +30,53 @@ def networks(filter: str = "") -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: not each["on_this_machine"])
 
 
-def layers(model: str, size: int | None = None) -> dict[str, Any]:
+def layers(
+    model: str,
+    size: int | None = None,
+    photo: str | None = None,
+    target: Any = None,
+    *,
+    weights: str = "default",
+    every: bool = False,
+) -> dict[str, Any]:
     """The layers of a network that have a grid, in the order they run, for its own size of input or another.
+
+    With a photograph they are measured on it (:func:`limelight.layers`), which needs the network's weights.
 
     Raises:
         ModelError: there is no such network.
         LayerError: no layer has a grid.
+        InputError: the photograph can't be read.
     """
-    loaded = models.load(model, weights="default" if Path(model).exists() else "random")  # nothing is fetched to look
-    preprocessing = loaded.preprocessing
-    height, width = (size, size) if size else preprocessing.size if preprocessing else (224, 224)
-    images = torch.zeros(1, preprocessing.channels if preprocessing else 3, height, width)
-    default = grid.default_layer(loaded.network, images)
-    found = grid.candidates(grid.remembered(loaded.network, (images,), {}))
-    main = _main(loaded.network, [visit.name for _, visit in found])
+    if photo is not None:
+        loaded = models.load(model, weights=weights)
+        found = usefulness.layers(loaded, photo, target, every=every)
+        size_of = loaded.preprocessing.size if loaded.preprocessing else None
+        why, best = found.why, found.best
+    else:
+        loaded = models.load(model, weights="default" if Path(model).exists() else "random")  # nothing is fetched
+        preprocessing = loaded.preprocessing
+        size_of = (size, size) if size else preprocessing.size if preprocessing else (224, 224)
+        inputs = Inputs((torch.zeros(1, preprocessing.channels if preprocessing else 3, *size_of),))
+        found = usefulness.listed(loaded.network, inputs)
+        why, best = usefulness.why_default(loaded.network, inputs, found), None
     return {
         "model": loaded.name,
-        "input": [height, width],
+        "input": list(size_of or ()),
+        "photo": photo,
+        "why": why,
+        "best": best,
         "layers": [
             {
-                "layer": address,
-                "type": visit.kind,
-                "channels": visit.channels,
-                "grid": list(visit.grid),
-                "layout": str(visit.layout),
-                "main": visit.name in main or address == default,
-                "default": address == default,
+                "layer": layer.name,
+                "type": layer.kind,
+                "channels": layer.channels,
+                "grid": list(layer.grid),
+                "layout": layer.layout,
+                "main": layer.main,
+                "default": layer.default,
+                **({} if photo is None else {fact: getattr(layer, fact) for fact in MEASURES}),
             }
-            for address, visit in found
+            for layer in found
         ],
     }
-
-
-def _main(network: nn.Module, names: list[str]) -> set[str]:
-    """The layers worth reading first: those inside no other, and the steps of a sequence that is inside no other.
-
-    For a ResNet the stem, the four stages and their blocks, without the convolutions in the blocks.
-    """
-    listed = set(names)
-    around = {name: [outer for outer in _parents(name) if outer in listed] for name in names}
-    return {
-        name
-        for name, outer in around.items()
-        if not outer or (outer == _parents(name)[-1:] and isinstance(network.get_submodule(outer[0]), nn.Sequential))
-    }
-
-
-def _parents(name: str) -> list[str]:
-    parts = name.split(".")
-    return [".".join(parts[:depth]) for depth in range(1, len(parts))]

@@ -24,6 +24,8 @@ SIDE = 1 / 7
 """An impulse's side, as a share of the image's."""
 CLEAR = 0.8
 """A layout holds if the cells that it says were changed have changed more than this share of all cells, on average."""
+CLEAR_WINDOWS = 0.93
+"""The same for windows, which may be shifted by a cell or a few: so near that a lower bar would take them for plain."""
 PEAK = 3.0
 """A change says something if some cell changed so much more than the mean one; where all was mixed, none did."""
 
@@ -75,7 +77,8 @@ def _best(question: Question, scores: list[Agreement] | None) -> Layout | None:
     """The layout that explains the changes best; where they say nothing, one that explains the shape without a rest."""
     scored = list(zip(question.layouts, scores or [Agreement(0.5, False)] * len(question.layouts), strict=True))
     layout, best = max(scored, key=lambda one: one[1].share if one[1].told else 0)
-    if best.told and best.share >= CLEAR:
+    windowed = any("batch" in axis.factors and len(axis.factors) > 1 for axis in layout.axes)
+    if best.told and best.share >= (CLEAR_WINDOWS if windowed else CLEAR):
         return layout
     left = [layout for layout, score in scored if not score.told]
     return left[0] if left and (len(left) == 1 or (left[0].by_image and not left[0].extra)) else None

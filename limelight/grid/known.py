@@ -14,7 +14,7 @@ from limelight.borrow import unwrap
 from limelight.cut import Captured
 from limelight.errors import LayerError
 from limelight.grid.layout import Layout
-from limelight.grid.possible import Grids, channels_first, dimensions_of, layouts, unfolded
+from limelight.grid.possible import Grids, channels_first, dimensions_of, unfolded
 from limelight.grid.walking import Outline, Visit, Walk, channel_axis_of, outlined, settled
 from limelight.nested import image_of, one_image
 
@@ -101,10 +101,11 @@ def _layout_of(captured: Captured, k: int) -> Layout:
     if math.prod(tensor.shape[2:]) < 2 and (tensor.ndim != 3 or 1 in tensor.shape[1:]):
         raise no_grid(str(site), tensor.shape)
     walked = remembered(captured.cut.network, inputs, options)
-    found = walked.layouts.get((site.name, site.call or 1))
+    call = (site.name, site.call or 1)
+    found = walked.layouts.get(call)
     if found is not None:
         return found
-    raise _unclear(str(site), tensor.shape, size, walked)
+    raise _unclear(str(site), tensor.shape, size, walked.likeliest.get(call))
 
 
 def _as_told(text: str, tensor: Tensor, layer: str, batch: int, size: tuple[int, ...]) -> Layout:
@@ -130,12 +131,9 @@ def no_grid(layer: str, shape: Any) -> LayerError:
     )
 
 
-def _unclear(layer: str, shape: Any, size: tuple[int, ...], walked: Walk) -> LayerError:
+def _unclear(layer: str, shape: Any, size: tuple[int, ...], likeliest: Layout | None) -> LayerError:
     names = " ".join(dimensions_of(size)) or "height width"
-    one = (1, *shape[1:])
-    possible = layouts(one, size, [visit.grid for visit in reversed(walked.visits) if visit.has_grid])
-    line = str(possible[0]) if possible else f"batch (1 + {names}) channels" if len(shape) == 3 else ""
-    if not line:
+    if likeliest is None:
         return LayerError(
             f"layer '{layer}' gives shape {tuple(shape)}, in which no grid of the input's {' x '.join(map(str, size))} "
             "is found: choose another layer (`limelight layers` lists them), or say how it is laid out with layout=, "
@@ -143,7 +141,7 @@ def _unclear(layer: str, shape: Any, size: tuple[int, ...], walked: Walk) -> Lay
         )
     return LayerError(
         f"layer '{layer}' gives shape {tuple(shape)}, and it can't be told where its cells lie: choose another layer "
-        f"(`limelight layers` lists them), or say it, such as layout='{line}'"
+        f"(`limelight layers` lists them), or say it, such as layout='{likeliest.line}'"
     )
 
 

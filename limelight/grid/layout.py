@@ -87,6 +87,14 @@ class Layout:
     def __str__(self) -> str:
         return " ".join(map(str, self.axes))
 
+    @property
+    def line(self) -> str:
+        """The line that stands for it, with the sizes that a shape does not give: those of windows."""
+        words = str(self)
+        for name, size in self.sizes:
+            words = re.sub(rf"\b{name}\b", f"{name}={size}", words) if name[-1] == "2" else words
+        return words
+
     @cached_property
     def plain(self) -> bool:
         """Whether it is ``batch channels *grid`` as it stands."""

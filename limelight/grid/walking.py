@@ -79,11 +79,13 @@ class Walk:
             dropout in evaluation mode. Where a container gives its last child's tensor itself, only the container is
             listed: they are the same layer, under its shortest name.
         layouts: of every call, listed or not, by name and number of the call.
+        likeliest: of the calls whose layout was not found, the layout that their shape would allow first.
         outputs: what the network gave, told by shape: those of its floating tensors.
     """
 
     visits: tuple[Visit, ...]
     layouts: dict[tuple[str, int], Layout | None]
+    likeliest: dict[tuple[str, int], Layout]
     outputs: tuple[tuple[int, ...], ...]
 
 
@@ -164,7 +166,9 @@ def settled(network: nn.Module, outline: Outline, inputs: tuple[Any, ...], optio
         for call in outline.calls
         if call.listed
     ]
-    return Walk(tuple(visits), layouts, outline.outputs)
+    some = zip(outline.calls, outline.possible, strict=True)
+    likeliest = {call.key: possible[0] for call, possible in some if possible and layouts[call.key] is None}
+    return Walk(tuple(visits), layouts, likeliest, outline.outputs)
 
 
 def _listen(network: nn.Module, inputs: Any, options: Any) -> tuple[list[_Call], tuple[tuple[int, ...], ...]]:
