@@ -27,7 +27,7 @@ from benchmarks.cost import CLOCKS
 from limelight.methods.registry import REGISTRY, get
 from tests.architectures import SIZES, build
 
-NETWORKS = ("resnet18", "resnet50", "mobilenet_v3_large", "vgg16")
+NETWORKS = ("resnet18", "resnet50", "mobilenet_v3_large", "vgg16", "vit_b_16")
 PEERS = {
     "pytorch_grad_cam": {"ablationcam": "AblationCAM", "scorecam": "ScoreCAM", "gradcam": "GradCAM"},
     "torchcam.methods": {"scorecam": "ScoreCAM", "gradcam": "GradCAM", "sscam": "SSCAM", "iscam": "ISCAM"},

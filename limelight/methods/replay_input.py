@@ -55,7 +55,7 @@ def score_cam(
 @register(
     "sscam",
     title="SS-CAM",
-    source="Naidu and Michael 2020, arXiv 2006.14255, eq. 7 to 9 (noise on the activations)",
+    source="Wang et al. 2020, arXiv 2006.14255 (noise on the activations)",
     signed=False,
     passes="samples x channels",
     same_replays=True,
@@ -98,7 +98,7 @@ def ss_cam(
 @register(
     "iscam",
     title="IS-CAM",
-    source="Naidu et al. 2020, arXiv 2010.03023, eq. 7 to 9",
+    source="Naidu et al. 2020, arXiv 2010.03023",
     signed=False,
     passes="steps x channels",
     same_replays=True,
@@ -130,7 +130,7 @@ def is_cam(
 @register(
     "groupcam",
     title="Group-CAM",
-    source="Zhang et al. 2021, arXiv 2103.13859, eq. 3 to 7",
+    source="Zhang et al. 2021, arXiv 2103.13859",
     passes="groups + 2",
 )
 def group_cam(

@@ -32,6 +32,8 @@ from limelight.rules.watch import (
 
 HOMOGENEOUS = {"relu", "leaky_relu", "prelu", "abs", *MAXIMA}
 """Operations that go through zero in straight lines: nothing is left of their output."""
+BENT = (ACTIVATIONS | GATES) - HOMOGENEOUS - {"softmax", "softmin"}
+"""Functions of each value on its own that bend, or don't go through zero."""
 SUMS = {"add", "iadd", "radd", "sub", "isub", "rsub", "subtract"}
 
 
@@ -63,14 +65,38 @@ class Biases(Watch):
 
     def see(self, call: Call) -> Any:
         """The operation as it is, and its bias told when it is pulled back."""
-        constant = self._constant(call)
+        bent = call.name in BENT and len(call.followed) == 1
+        constant = None if bent else self._constant(call)
         layer = call.name in AFFINE | {"batch_norm", "layer_norm"}
         if layer:
             self._channels_last = call.name in ("linear", "layer_norm")
+        if bent:
+            return self._bent(call)
         result = call.run()
+        if call.name in PRODUCTS and len(call.followed) == 2:
+            constant = -result.detach().clone()  # of a b the linear part, a b + b a, is twice as much
         if constant is not None and isinstance(result, Tensor) and result.requires_grad:
             placed, last = layer or call.name in ACTIVATIONS | GATES, self._channels_last
             result.register_hook(lambda gradient: self._tell(*self._arranged(gradient, constant, placed, last)))
+        return result
+
+    def _bent(self, call: Call) -> Tensor:
+        """A function of each value on its own: what is left of its output is known when it has been pulled back.
+
+        That is g f(x) - (g f'(x)) x, and what stands in brackets is what its own backward gives.
+        """
+        x, source = call.bare[0], call.followed[0].grad_fn
+        result = call.run()
+        y, node, last = result.detach().clone(), result.grad_fn, self._channels_last
+        if node is not None and source is not None and node.next_functions == ((source, 0),):
+            one = y.new_ones(()).expand_as(y)
+            node.register_hook(
+                lambda slopes, gradients: self._tell(*self._arranged(gradients[0] * y - slopes[0] * x, one, True, last))
+            )
+        else:  # it is made of several operations
+            value, along, *_ = torch.func.jvp(lambda given: call.operation.on(given.clone()), (x,), (x,))
+            constant = (value - along).detach()
+            result.register_hook(lambda gradient: self._tell(*self._arranged(gradient, constant, True, last)))
         return result
 
     def _constant(self, call: Call) -> Tensor | None:
@@ -81,7 +107,7 @@ class Biases(Watch):
             return None if bias is None else bias.view(-1, *[1] * grid)
         if call.name == "batch_norm" and fixed(call):
             return scale_and_shift(call)[1].view(-1, *[1] * (call.followed[0].ndim - 2))
-        if call.name in HOMOGENEOUS | (LINEAR - SUMS) or (call.name in PRODUCTS and len(call.followed) == 1):
+        if call.name in HOMOGENEOUS | (LINEAR - SUMS) | PRODUCTS:
             return None
         if call.name in SUMS and not any(isinstance(leaf, Tensor | int | float) for leaf in call.operation.leaves):
             return None

