@@ -66,7 +66,7 @@ class Evidence:
             maps = [method.run({need: getattr(self, need)[k] for need in method.needs}) for k in layers]
         for k, raw in enumerate(maps):
             dimensions = len(layout_of(self._captured, k).dimensions)
-            if not isinstance(raw, Tensor) or raw.ndim != dimensions + 1 or len(raw) != self._captured.batch:
+            if not isinstance(raw, Tensor) or raw.ndim != dimensions + 1 or raw.shape[0] != self._captured.batch:
                 shape = tuple(self._captured.activations[k].shape)
                 raise MethodError(
                     f"method '{method.name}' gave {describe(raw)} for a layer of shape {shape}: "
