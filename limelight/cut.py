@@ -207,7 +207,7 @@ class Captured:
     @property
     def batch(self) -> int:
         """How many images the pass holds."""
-        return batch_of(self.inputs) or len(self.activations[0])
+        return batch_of(self.inputs) or self.activations[0].shape[0]
 
     def pull_back(self, scores: Tensor, keep: bool = False, again: bool = False) -> tuple[Tensor, ...]:
         """The gradient of ``scores.sum()`` with respect to each layer's activations, through the head alone.

@@ -8,7 +8,7 @@ evidence, the methods and the shown map are the same functions that ``explain`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Cut, LayerSpec
 from limelight.errors import MethodError, TargetError
-from limelight.grid import default_layer
+from limelight.grid import Layout, default_layer, layout_of
 from limelight.heatmap import check_fusion, shown
 from limelight.methods.evidence import Evidence
 from limelight.methods.registry import Method
@@ -30,7 +30,7 @@ AT_HAND = frozenset({"activations", "gradients", "taylor", "scores", "logits", "
 
 @dataclass(frozen=True)
 class Given:
-    """A target that is said with each batch: a class index an image."""
+    """A target that is said with each batch: a class index an image, where -1 stands for the predicted class."""
 
 
 GIVEN = Given()
@@ -65,6 +65,7 @@ class Step:
 
     Attributes:
         cut: the network, and where it is cut.
+        layouts: how each layer is laid out, found before, because that can take a walk through the network.
         method: how the maps are made.
         target: None, ``top(k)``, a class index, :data:`GIVEN`, or ``probability``, ``log_probability`` and ``counter``
             of one of those.
@@ -72,6 +73,7 @@ class Step:
     """
 
     cut: Cut
+    layouts: tuple[Layout, ...]
     method: Method
     target: Target
     fusion: str = "mean"
@@ -89,6 +91,7 @@ class Step:
         """Answer for ``images`` (batch, channels, height, width); ``classes`` (batch,) where the target is GIVEN."""
         with borrowed(self.network):
             captured = self.cut.capture(images)
+            captured.remembered.update({(Layout, k): layout for k, layout in enumerate(self.layouts)})
             logits = logits_of(captured.outputs)
             if logits is None:
                 raise TargetError(
@@ -134,7 +137,9 @@ def step_of(
     network = unwrap(network)
     place = layer if layer is not None else method.layer
     cut = Cut.at(network, default_layer(network, images) if place is None else place)
-    return Step(cut, method, _with_index(target, labels), fusion)
+    captured = cut.capture(images)
+    layouts = tuple(layout_of(captured, k) for k in range(len(captured.sites)))
+    return Step(replace(cut, sites=captured.sites), layouts, method, _with_index(target, labels), fusion)
 
 
 def _with_index(target: Target, labels: Labels) -> Target:
@@ -166,7 +171,8 @@ def _inner(target: Target) -> Target:
 def settle(target: Target, logits: Tensor, given: Tensor | None) -> list[Asked]:
     """As :func:`limelight.targets.ask`, of class scores, with tensors in place of names."""
     if isinstance(target, Counter):
-        return [_asked(asked.classes, lambda o, one=asked: -one.score(o)) for asked in settle(target.target, logits, given)]
+        asked = settle(target.target, logits, given)
+        return [_asked(one.classes, lambda outputs, own=one: -own.score(outputs)) for one in asked]
     scale = target.scale if isinstance(target, Scored) else "logit"
     return [
         _asked(classes, lambda outputs, own=classes: class_scores(_logits(outputs), own, scale))
@@ -179,7 +185,7 @@ def _classes(target: Target, logits: Tensor, given: Tensor | None) -> Sequence[T
     if target == GIVEN:
         if given is None:
             raise TargetError("the target is given with each batch: give the classes, one index an image")
-        return [given]
+        return [torch.where(given < 0, logits.argmax(dim=1), given)]
     if target is None:
         return [logits.argmax(dim=1)]
     if isinstance(target, Top):

@@ -1,0 +1,128 @@
+"""``limelight export``: a network and its explanation as one file that runs without PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from limelight import printing
+from limelight.commands.options import FIT, FITS, NATURAL, json_option, network, question
+from limelight.errors import InputError
+from limelight.shell import command, option
+
+if TYPE_CHECKING:
+    from limelight.preprocessing import Fit
+
+LAYER = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
+METHOD = "One of activations and gradients, from `limelight methods`."
+WEIGHTS = "A file.  [default: the published ones]"
+BATCH = "Images at once.  [default: any number]"
+ANY = "The class is an input, class_index; -1 stands for the predicted class."
+INPUT = "image: preprocessed floats; pixels: a photograph's RGB bytes, any size."
+RUNNER = "Write a script beside it that needs onnxruntime, numpy and Pillow only."
+WEB = "Write a page that explains photographs in the browser, where they stay."
+ORT = "The npm package onnxruntime-web, unpacked.  [default: fetched by npm]"
+
+
+def file(*names: str, **facts: Any) -> Any:
+    """An option of what is written."""
+    return option(*names, heading="What is written", **facts)
+
+
+@command(short_help="Write a network and its explanation as one file that runs without PyTorch.")
+@click.argument("model", metavar="MODEL")
+@click.argument("out", required=False, type=Path, metavar="[OUT.onnx]")
+@network("--weights", default="default", metavar="FILE", help=WEIGHTS)
+@network("--random-weights", is_flag=True, help="Random ones: the file then shows that the network can be exported.")
+@network("--size", type=NATURAL, metavar="PIXELS", help="Side of the input.  [default: the network's own]")
+@network("--batch", type=NATURAL, metavar="N", help=BATCH)
+@question("--target", metavar="NAME|INDEX", help="A class.  [default: the predicted one]")
+@question("--top", type=NATURAL, metavar="K", help="The K best classes, a map each.")
+@question("--any-class", is_flag=True, help=ANY)
+@question("--method", default="gradcam", metavar="NAME", show_default=True, help=METHOD)
+@question("--layer", "layers", multiple=True, metavar="NAME|GLOB", help=LAYER)
+@question("--fit", type=FITS, default="crop", show_default=True, help=FIT)
+@file("--input", "kind", type=click.Choice(["image", "pixels"]), default="image", show_default=True, help=INPUT)
+@file("--runner", is_flag=True, help=RUNNER)
+@file("--web", type=Path, metavar="DIR", help=WEB)
+@file("--ort-web", type=Path, metavar="DIR", help=ORT)
+@json_option
+def export(out: Path | None, web: Path | None, ort_web: Path | None, as_json: bool, **how: Any) -> None:
+    """Write a network and its explanation as one file that runs without PyTorch.
+
+    \b
+    limelight export resnet50 out.onnx              scores, classes, raw maps and maps in one pass
+    limelight export resnet50 out.onnx --runner     and out.py, to run it on photographs
+    limelight export resnet50 --web page            a page that explains photographs in the browser
+
+    The forward pass, the pull-back, the weighting and the placing are one ONNX graph. It is written after it answered
+    as the network itself does, to 1e-4; what it is stands in its metadata. --runner and --web take pixels.
+    """
+    if out is None and web is None:
+        raise InputError("say what to write: a file OUT.onnx, or --web DIR")
+    if out is not None and out.suffix != ".onnx":
+        raise InputError(f"{out} is no name for an ONNX file: let it end in .onnx")
+    if out is None and how["runner"]:
+        raise InputError("--runner writes a script beside a file: give OUT.onnx too")
+    found = _exported(out, web, ort_web, **how)
+    if as_json:
+        printing.document(found)
+        return
+    for path in found["files"]:
+        click.echo(path)
+    click.echo(f"\n{found['agreement']['said']}")
+
+
+def _exported(
+    out: Path | None,
+    web: Path | None,
+    ort_web: Path | None,
+    *,
+    model: str,
+    weights: str,
+    random_weights: bool,
+    size: int | None,
+    batch: int | None,
+    target: str | None,
+    top: int | None,
+    any_class: bool,
+    method: str,
+    layers: tuple[str, ...],
+    fit: Fit,
+    kind: str,
+    runner: bool,
+) -> dict[str, Any]:
+    """What was written, and what it is."""
+    from limelight.export import page, script
+    from limelight.export.compiled import compile
+    from limelight.models import load
+    from limelight.step import GIVEN
+    from limelight.targets import Top
+
+    if sum(map(bool, (target, top, any_class))) > 1:
+        raise InputError("--target, --top and --any-class each say what is asked: give one of them")
+    pixels = kind == "pixels" or runner or web is not None
+    if pixels and batch not in (None, 1):
+        raise InputError(f"--batch {batch}: a graph of pixels takes one photograph at once")
+    if top and web is not None:
+        raise InputError("--top: the page shows one map at a time; it lets its user choose among the best classes")
+    runtime = page.runtime(ort_web) if web is not None else {}
+    loaded = load(model, weights="random" if random_weights else weights)
+    asked: Any = GIVEN if any_class or (web is not None and target is None) else Top(top) if top else None
+    if target is not None:
+        asked = int(target) if target.isdecimal() and target not in (loaded.labels or ()) else target
+    compiled = compile(
+        loaded, method, list(layers) or None, asked, size=size, batch=1 if pixels else batch
+    )
+    files = []
+    if out is not None:
+        files.append(compiled.save(out, fit if pixels else None))
+    if out is not None and runner:
+        files.append(script.write(out))
+    if web is not None:
+        files.append(page.write(web, compiled, fit, runtime))
+    facts = {key: value for key, value in compiled.facts.items() if key not in ("labels", "colours")}
+    facts["agreement"] = {**facts["agreement"], "said": f"checked against the network itself: {compiled.agreement}"}
+    return {"files": [str(path) for path in files], "input": "pixels" if pixels else "image", **facts}

@@ -1,0 +1,306 @@
+"""``compile``: a network, a method, a layer and a target as one graph on ONNX Runtime, shown equal before it is given."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from limelight.colormaps import DEFAULT, colormap
+from limelight.cut import LayerSpec
+from limelight.errors import InputError, LimelightWarning, ModelError, TargetError
+from limelight.export import to_onnx
+from limelight.export.to_onnx import Agreement
+from limelight.files import write_whole
+from limelight.heatmap import shown
+from limelight.methods.registry import Method, get
+from limelight.models import Model, load
+from limelight.preprocessing import Fit, Preprocessing
+from limelight.step import Answer, Step, step_of
+from limelight.targets import Target
+
+if TYPE_CHECKING:
+    import onnx
+
+TRIED = (1, 3)
+"""The batches that a graph is compared on."""
+
+
+def compile(
+    model: Model | nn.Module,
+    method: str | Method | Callable[..., Tensor] = "gradcam",
+    layer: LayerSpec | None = None,
+    target: Target = None,
+    *,
+    size: tuple[int, int] | int | None = None,
+    fusion: str = "mean",
+    batch: int | None = None,
+) -> Compiled:
+    """Make one graph of the network and its explanation, pull-back included, that runs on ONNX Runtime.
+
+    Args:
+        model: what :func:`limelight.load` gives, or any ``nn.Module`` on the CPU in single precision.
+        method: one that needs activations and gradients of a single pass.
+        layer: as for :func:`limelight.explain`.
+        target: None for the predicted class; a class index or label; ``top(k)``; ``GIVEN`` for a class index an image
+            that is said with each batch; ``probability``, ``log_probability`` or ``counter`` of one of those.
+        size: the input's height and width, or its side; None for the loaded model's own.
+        fusion: how the maps of several layers become one: "mean", "max" or "product".
+        batch: how many images at once; None for any number.
+
+    Returns:
+        The graph, after it answered as the network itself does, to 1e-4, on images of noise.
+
+    Raises:
+        MissingExtra: onnx, onnxscript or onnxruntime is not installed.
+        LayerError, MethodError, TargetError: what was wrong and what to do.
+        ModelError: the network can't be exported (the operation is named), or the graph does not answer as it does.
+
+    Warns:
+        LimelightWarning: the network fixes how many images it takes at once, so the graph takes one.
+    """
+    to_onnx.require("onnx", "onnxscript", "onnxruntime")
+    loaded = load(model)
+    _check_plain(loaded.network)
+    images = _noise(loaded, size, 1, 0)
+    step = step_of(loaded.network, images, get(method), layer, target, loaded.labels, fusion)
+    given = torch.zeros(1, dtype=torch.int64) if step.asks else None
+    graph = to_onnx.to_onnx(step, images, given, batch)
+    if batch is None and not _takes_any_batch(graph):
+        warnings.warn(
+            f"{loaded.name} fixes how many images it takes at once, so the graph takes one",
+            LimelightWarning,
+            stacklevel=2,
+        )
+        batch = 1
+        graph = to_onnx.to_onnx(step, images, given, batch)
+    rows = TRIED if batch is None else (batch,) * len(TRIED)
+    classes = _classes(step, images)
+    batches = [_batch(loaded, step, size, count, number, classes) for number, count in enumerate(rows, start=1)]
+    agreement = to_onnx.compared(step, to_onnx.session(graph), batches)
+    if not agreement.good:
+        raise ModelError(f"the graph of {loaded.name} does not answer as the network does: {agreement}")
+    return Compiled(loaded, step, graph, agreement, batch)
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A network and its explanation as one graph; calling it answers for a batch.
+
+    Attributes:
+        model: what was compiled.
+        step: the question.
+        graph: the ONNX model.
+        agreement: how far its answers are from the network's own.
+        batch: how many images it takes at once; None for any number.
+    """
+
+    model: Model
+    step: Step = field(repr=False)
+    graph: onnx.ModelProto = field(repr=False)
+    agreement: Agreement
+    batch: int | None = None
+
+    def __call__(self, images: Tensor, classes: Sequence[int] | Tensor | None = None) -> Answer:
+        """Answer for preprocessed ``images`` (batch, channels, height, width), on the CPU.
+
+        ``classes`` are indices, one an image, where the target is GIVEN.
+
+        Raises:
+            InputError: images of another shape than it was compiled for.
+            TargetError: classes are missing, too many, or not asked for.
+        """
+        if not self.step.asks and classes is not None:
+            raise TargetError("the target was settled when it was compiled: compile with target=GIVEN to give classes")
+        feed = {to_onnx.IMAGE: images.detach().cpu().float().numpy()}
+        if self.step.asks:
+            indices = torch.as_tensor([] if classes is None else classes, dtype=torch.int64)
+            if len(indices) != len(images):
+                raise TargetError(f"{len(indices)} classes for {len(images)} images: give one index an image")
+            feed[to_onnx.CLASSES] = indices.cpu().numpy()
+        wanted = self.input_shape
+        if images.ndim != 4 or any(size not in (None, own) for size, own in zip(wanted, images.shape, strict=True)):
+            said = ", ".join("batch" if size is None else str(size) for size in wanted)
+            raise InputError(f"images of shape {tuple(images.shape)}: this was compiled for ({said})")
+        scores, classes_, *raws, shown = map(torch.from_numpy, self.session.run(None, feed))
+        return Answer(scores, classes_, tuple(raws), shown)
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """``(batch, channels, height, width)``; None for any number."""
+        dimensions = self.graph.graph.input[0].type.tensor_type.shape.dim
+        return tuple(None if each.dim_param else each.dim_value for each in dimensions)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """The input's height and width."""
+        *_, height, width = self.graph.graph.input[0].type.tensor_type.shape.dim
+        return height.dim_value, width.dim_value
+
+    @cached_property
+    def session(self) -> Any:
+        """The ONNX Runtime session it runs in."""
+        return to_onnx.session(self.graph, batch=self.batch)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a file says of itself."""
+        from limelight import __version__
+
+        step, model = self.step, self.model
+        return {
+            "limelight": __version__,
+            "torch": torch.__version__,
+            "model": model.name,
+            "weights": model.weights,
+            "licence": _licence(model),
+            "method": step.method.label,
+            "source": step.method.source,
+            "layers": [str(site) for site in step.cut.sites],
+            "target": _asked(step.target),
+            "fusion": step.fusion,
+            "labels": list(model.labels) if model.labels else None,
+            "preprocessing": model.preprocessing.as_dict() if model.preprocessing else None,
+            "opset": to_onnx.OPSET,
+            "agreement": asdict(self.agreement),
+            "colours": colormap(DEFAULT).tobytes().hex(),
+        }
+
+    def from_pixels(self, fit: Fit = "crop") -> onnx.ModelProto:
+        """The graph as one that takes a photograph's pixels, (height, width, 3) uint8 RGB of any size.
+
+        Its map has the photograph's size. ``fit`` is as for :func:`limelight.explain`.
+
+        Raises:
+            InputError: nothing is known of the network's preprocessing, or the graph was compiled for another size.
+        """
+        from limelight.export.pixels import from_pixels
+
+        own = self.model.preprocessing
+        if own is None:
+            raise InputError(
+                f"{self.model.name} comes without preprocessing, so it can't take photographs: give "
+                "limelight.load(network, preprocessing=limelight.Preprocessing(...))"
+            )
+        one, (height, width) = self.graph, self.input_size
+        if self.batch != 1:
+            given = torch.zeros(1, dtype=torch.int64) if self.step.asks else None
+            one = to_onnx.to_onnx(self.step, torch.zeros(1, own.channels, height, width), given, batch=1)
+        own = replace(own, size=(height, width))
+        whole = from_pixels(one, own, fit, self.step.fusion)
+        _check_pixels(whole, self.step, own, fit)
+        return _described(whole, {**self.facts, "fit": fit})
+
+    def save(self, path: str | os.PathLike[str], fit: Fit | None = None) -> Path:
+        """Write the graph as an ONNX file, with what it is in its metadata; gives the path.
+
+        ``fit``: None for a graph of preprocessed images; otherwise one of photographs, as :meth:`from_pixels` makes.
+
+        Raises:
+            InputError: it can't be written, or can't take photographs.
+        """
+        graph = _described(self.graph, self.facts) if fit is None else self.from_pixels(fit)
+        return write_whole(path, graph.SerializeToString())
+
+
+def _described(graph: onnx.ModelProto, facts: dict[str, Any]) -> onnx.ModelProto:
+    """A copy of the graph that says of itself what is known: text as it is, anything else as JSON."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(graph)
+    copy.producer_name, copy.producer_version = "limelight", facts["limelight"]
+    to_onnx.describe(copy, {key: _text(value) for key, value in facts.items() if value is not None})
+    return copy
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _licence(model: Model) -> str | None:
+    """Of the weights, where the model still has those that its library published."""
+    from limelight.models.catalogue import find
+
+    if model.weights in ("random", "as given"):
+        return None
+    try:
+        architecture = find(model.name)
+    except ModelError:  # a checkpoint, or a network of the caller's
+        return None
+    return architecture.licence if str(architecture.weights) == model.weights else None
+
+
+def _asked(target: Target) -> str:
+    return "the predicted class" if target is None else str(target)
+
+
+def _check_plain(network: nn.Module) -> None:
+    """Raises ModelError for a network that is not on the CPU in single precision, as a graph will be."""
+    for tensor in network.state_dict().values():
+        if isinstance(tensor, Tensor) and (
+            tensor.device.type != "cpu" or (tensor.is_floating_point() and tensor.dtype != torch.float32)
+        ):
+            raise ModelError(
+                f"the network holds {tensor.dtype} on {tensor.device}: it is exported from the CPU in single "
+                "precision, network.cpu().float()"
+            )
+
+
+def _noise(model: Model, size: tuple[int, int] | int | None, count: int, seed: int) -> Tensor:
+    """Images of noise, of the size that the graph is for."""
+    own = model.preprocessing
+    if size is None:
+        if own is None:
+            raise InputError(f"{model.name} comes without preprocessing: say the input's size=(height, width)")
+        size = own.size
+    height, width = (size, size) if isinstance(size, int) else size
+    channels = own.channels if own else _channels(model.network)
+    return torch.randn(count, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def _channels(network: nn.Module) -> int:
+    """How many channels the network's first convolution takes; 3 where it has none."""
+    first = next((each for each in network.modules() if isinstance(each, nn.Conv2d)), None)
+    return first.in_channels if first is not None else 3
+
+
+def _classes(step: Step, images: Tensor) -> int:
+    with torch.no_grad():
+        given = torch.zeros(1, dtype=torch.int64) if step.asks else None
+        return step(images, given).scores.shape[1]
+
+
+def _batch(
+    model: Model, step: Step, size: tuple[int, int] | int | None, count: int, seed: int, classes: int
+) -> tuple[Tensor, ...]:
+    images = _noise(model, size, count, seed)
+    if not step.asks:
+        return (images,)
+    return images, torch.randint(classes, (count,), generator=torch.Generator().manual_seed(seed))
+
+
+def _takes_any_batch(graph: onnx.ModelProto) -> bool:
+    each = [*graph.graph.input, *graph.graph.output]
+    return all(value.type.tensor_type.shape.dim[0].dim_param for value in each)
+
+
+def _check_pixels(graph: onnx.ModelProto, step: Step, preprocessing: Preprocessing, fit: Fit) -> None:
+    """Raises ModelError unless a photograph of noise is answered as limelight's own preprocessing and placing do."""
+    pixels = torch.randint(256, (3, 123, 234), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    image, view = preprocessing(pixels, fit)
+    given = (torch.tensor([-1]),) if step.asks else ()
+    wanted = step(image[None], *given)
+    feed = {"pixels": pixels.permute(1, 2, 0).numpy(), **{to_onnx.CLASSES: each.numpy() for each in given}}
+    (found,) = to_onnx.session(graph).run(["map"], feed)
+    off = (torch.from_numpy(found) - shown(wanted.raws, (123, 234), view.box, step.fusion)).abs().max().item()
+    if not off <= to_onnx.TOLERANCE:
+        raise ModelError(f"the graph with its preprocessing is {off:.1e} off the maps that limelight draws")
