@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from limelight.explainer import compare as compare
     from limelight.explainer import explain as explain
     from limelight.explanation import Explanation as Explanation
+    from limelight.export.compiled import Compiled as Compiled
+    from limelight.export.compiled import compile as compile
     from limelight.images import Photo as Photo
     from limelight.images import read as read
     from limelight.judging import Verdict as Verdict
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from limelight.models import load as load
     from limelight.nested import Inputs as Inputs
     from limelight.preprocessing import Preprocessing as Preprocessing
+    from limelight.step import GIVEN as GIVEN
+    from limelight.step import Answer as Answer
     from limelight.studies.study import study as study
     from limelight.targets import (
         contrast as contrast,
@@ -58,6 +62,7 @@ _HOME = {
     "cut": ["Captured", "Cut"],
     "elsewhere": ["verdict"],
     "errors": ["LimelightError", "LimelightWarning"],
+    "export.compiled": ["Compiled", "compile"],
     "explainer": ["compare", "explain"],
     "explanation": ["Explanation"],
     "images": ["Photo", "read"],
@@ -65,6 +70,7 @@ _HOME = {
     "models": ["Model", "available", "load"],
     "nested": ["Inputs"],
     "preprocessing": ["Preprocessing"],
+    "step": ["GIVEN", "Answer"],
     "studies.study": ["study"],
     "targets": ["contrast", "counter", "each", "log_probability", "probability", "rest", "top"],
     "usefulness": ["layers"],

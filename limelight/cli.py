@@ -6,6 +6,7 @@ import click
 
 from limelight.commands.compare import compare
 from limelight.commands.explain import explain
+from limelight.commands.export import export
 from limelight.commands.grains import grains
 from limelight.commands.layers import layers
 from limelight.commands.methods import methods
@@ -14,7 +15,7 @@ from limelight.commands.study import study
 from limelight.commands.train import train
 from limelight.shell import Group
 
-COMMANDS = (explain, compare, train, study, grains, layers, models, methods)
+COMMANDS = (explain, compare, train, study, export, grains, layers, models, methods)
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

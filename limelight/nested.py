@@ -89,7 +89,7 @@ def _place_of_image(leaves: Sequence[Any]) -> int | None:
 def batch_of(inputs: Any) -> int | None:
     """How many images nested inputs hold."""
     image = image_of(inputs)
-    return None if image is None else len(image)
+    return None if image is None else image.shape[0]  # which is a symbol while a pass is recorded
 
 
 def main_output(outputs: Any) -> Any:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Cut, LayerSpec
 from limelight.errors import MethodError, TargetError
-from limelight.grid import Layout, default_layer, layout_of
+from limelight.grid import Layout, default_layer, layout_of, remember
 from limelight.heatmap import check_fusion, shown
 from limelight.methods.evidence import Evidence
 from limelight.methods.registry import Method
@@ -91,7 +91,7 @@ class Step:
         """Answer for ``images`` (batch, channels, height, width); ``classes`` (batch,) where the target is GIVEN."""
         with borrowed(self.network):
             captured = self.cut.capture(images)
-            captured.remembered.update({(Layout, k): layout for k, layout in enumerate(self.layouts)})
+            remember(captured, self.layouts)
             logits = logits_of(captured.outputs)
             if logits is None:
                 raise TargetError(

@@ -58,7 +58,7 @@ def export(out: Path | None, web: Path | None, ort_web: Path | None, as_json: bo
     limelight export resnet50 --web page            a page that explains photographs in the browser
 
     The forward pass, the pull-back, the weighting and the placing are one ONNX graph. It is written after it answered
-    as the network itself does, to 1e-4; what it is stands in its metadata. --runner and --web take pixels.
+    as the network itself does; what it is stands in its metadata. --runner and --web take pixels.
     """
     if out is None and web is None:
         raise InputError("say what to write: a file OUT.onnx, or --web DIR")
@@ -113,9 +113,7 @@ def _exported(
     asked: Any = GIVEN if any_class or (web is not None and target is None) else Top(top) if top else None
     if target is not None:
         asked = int(target) if target.isdecimal() and target not in (loaded.labels or ()) else target
-    compiled = compile(
-        loaded, method, list(layers) or None, asked, size=size, batch=1 if pixels else batch
-    )
+    compiled = compile(loaded, method, list(layers) or None, asked, size=size, batch=1 if pixels else batch)
     files = []
     if out is not None:
         files.append(compiled.save(out, fit if pixels else None))

@@ -1,4 +1,4 @@
-"""``compile``: a network, a method, a layer and a target as one graph on ONNX Runtime, shown equal before it is given."""
+"""``compile``: a network and its explanation as one graph on ONNX Runtime, shown equal before it is given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from limelight.colormaps import DEFAULT, colormap
 from limelight.cut import LayerSpec
 from limelight.errors import InputError, LimelightWarning, ModelError, TargetError
 from limelight.export import to_onnx
+from limelight.export.pixels import PIXELS, from_pixels
 from limelight.export.to_onnx import Agreement
 from limelight.files import write_whole
 from limelight.heatmap import shown
@@ -30,7 +32,7 @@ from limelight.targets import Target
 if TYPE_CHECKING:
     import onnx
 
-TRIED = (1, 3)
+TRIED = (1, 4)
 """The batches that a graph is compared on."""
 
 
@@ -57,7 +59,7 @@ def compile(
         batch: how many images at once; None for any number.
 
     Returns:
-        The graph, after it answered as the network itself does, to 1e-4, on images of noise.
+        The graph, after it answered as the network itself does, to rounding, on images of noise.
 
     Raises:
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
@@ -182,8 +184,6 @@ class Compiled:
         Raises:
             InputError: nothing is known of the network's preprocessing, or the graph was compiled for another size.
         """
-        from limelight.export.pixels import from_pixels
-
         own = self.model.preprocessing
         if own is None:
             raise InputError(
@@ -297,9 +297,10 @@ def _check_pixels(graph: onnx.ModelProto, step: Step, preprocessing: Preprocessi
     """Raises ModelError unless a photograph of noise is answered as limelight's own preprocessing and placing do."""
     pixels = torch.randint(256, (3, 123, 234), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     image, view = preprocessing(pixels, fit)
-    given = (torch.tensor([-1]),) if step.asks else ()
-    wanted = step(image[None], *given)
-    feed = {"pixels": pixels.permute(1, 2, 0).numpy(), **{to_onnx.CLASSES: each.numpy() for each in given}}
+    given = torch.tensor([-1]) if step.asks else None
+    wanted = step(image[None], given)
+    feed = {PIXELS: pixels.permute(1, 2, 0).numpy(), to_onnx.CLASSES: given}
+    feed = {name: np.asarray(value) for name, value in feed.items() if value is not None}
     (found,) = to_onnx.session(graph).run(["map"], feed)
     off = (torch.from_numpy(found) - shown(wanted.raws, (123, 234), view.box, step.fusion)).abs().max().item()
     if not off <= to_onnx.TOLERANCE:

@@ -72,17 +72,56 @@ def _turned(weight: Tensor, groups: int) -> Tensor:
 @_replaces(aten._adaptive_avg_pool2d_backward.default)
 def adaptive_average_pool_backward(gradient: Tensor, given: Tensor) -> Tensor:
     """Two small matrix products, one for the rows and one for the columns: each bin gives to its cells evenly."""
-    rows = _bins(given.shape[-2], gradient.shape[-2], gradient)
-    columns = _bins(given.shape[-1], gradient.shape[-1], gradient)
+    bins = [
+        [(i * size // out, math.ceil((i + 1) * size / out)) for i in range(out)]
+        for size, out in zip(given.shape[-2:], gradient.shape[-2:], strict=True)
+    ]
+    return _evenly(gradient, given, bins, bins)
+
+
+@_replaces(aten.avg_pool2d_backward.default)
+def average_pool_backward(
+    gradient: Tensor,
+    given: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    padding_counts: bool,
+    divisor: int | None,
+) -> Tensor:
+    """The same for a window that slides."""
+    kernel, padding = _each(kernel, 2), _each(padding, 2)
+    stride = _each(stride, 2) if stride else kernel
+    within, counted = [], []
+    for axis, (size, out) in enumerate(zip(given.shape[-2:], gradient.shape[-2:], strict=True)):
+        starts = [i * stride[axis] - padding[axis] for i in range(out)]
+        padded = [(start, min(start + kernel[axis], size + padding[axis])) for start in starts]
+        within.append([(max(start, 0), min(stop, size)) for start, stop in padded])
+        counted.append(padded if padding_counts else within[-1])
+    if divisor:
+        return _evenly(gradient, given, within, [[(0, 1)] * len(each) for each in within]) / divisor
+    return _evenly(gradient, given, within, counted)
+
+
+Spans = list[list[tuple[int, int]]]
+"""For the rows and for the columns: from where to where each window reaches."""
+
+
+def _evenly(gradient: Tensor, given: Tensor, within: Spans, counted: Spans) -> Tensor:
+    """Each window's gradient, given evenly to its cells: one matrix product for the rows and one for the columns."""
+    rows, columns = (
+        _shares(size, spans, counts, gradient)
+        for size, spans, counts in zip(given.shape[-2:], within, counted, strict=True)
+    )
     return rows.T @ gradient @ columns
 
 
-def _bins(cells: int, bins: int, like: Tensor) -> Tensor:
-    """``(bins, cells)``: what each cell counts in each bin's mean."""
-    weights = [[0.0] * cells for _ in range(bins)]
-    for each in range(bins):
-        start, stop = each * cells // bins, math.ceil((each + 1) * cells / bins)
-        weights[each][start:stop] = [1 / (stop - start)] * (stop - start)
+def _shares(size: int, spans: list[tuple[int, int]], counts: list[tuple[int, int]], like: Tensor) -> Tensor:
+    """``(windows, size)``: what each cell counts in each window's mean."""
+    weights = [[0.0] * size for _ in spans]
+    for row, (start, stop), (first, last) in zip(weights, spans, counts, strict=True):
+        row[start:stop] = [1 / (last - first)] * (stop - start)
     return torch.tensor(weights, dtype=like.dtype, device=like.device)
 
 

@@ -2,22 +2,24 @@
 
 Recorded twice. First as autograd runs it, with the gradient's own operations; then functionalised, because networks
 write in place and a graph for other engines must not, and with the few backward operations that no engine has put in
-terms of ones that all have (:mod:`limelight.export.decompositions`). Sizes stay symbols, so the batch is free.
+terms of ones that all have (:mod:`limelight.export.decompositions`). The batch's size stays a symbol, so it is free.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
 from limelight.borrow import borrowed
 from limelight.errors import LimelightError, ModelError
 from limelight.export.decompositions import DECOMPOSITIONS
-from limelight.shell import line
 from limelight.step import Step
 
 
@@ -37,23 +39,29 @@ def lower(step: Step, images: Tensor, classes: Tensor | None = None) -> GraphMod
     def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tuple(step(*tensors).named.values())
 
+    fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
+    symbols = tuple(fake.from_tensor(each, symbolic_context=_free_batch(each)) for each in examples)
     try:
-        with borrowed(step.network):
-            recorded = _recorded(flat, examples)
+        with borrowed(step.network), fake, enable_python_dispatcher():
+            recorded = make_fx(flat, _allow_non_fake_inputs=True)(*symbols)
             functional = torch.func.functionalize(recorded, remove="mutations")
-            graph = _recorded(functional, examples, DECOMPOSITIONS)
+            graph = make_fx(functional, DECOMPOSITIONS, _allow_non_fake_inputs=True)(*symbols)
     except LimelightError:
         raise
     except Exception as error:  # whatever a network does that can't be recorded has no common kind
         raise ModelError(
-            f"{type(step.network).__name__} can't be recorded as one graph: {type(error).__name__}: {line(error)[:300]}"
+            f"{type(step.network).__name__} can't be recorded as one graph: {type(error).__name__}: {line(error)}"
         ) from error
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
-def _recorded(
-    function: Callable[..., tuple[Tensor, ...]], examples: tuple[Tensor, ...], decompositions: dict | None = None
-) -> GraphModule:
-    return make_fx(function, decompositions, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*examples)
+def _free_batch(tensor: Tensor) -> StatelessSymbolicContext[Any, Any]:
+    """Of a tensor's sizes the first is a symbol, unless it is one."""
+    return StatelessSymbolicContext([DimDynamic.DYNAMIC, *[DimDynamic.STATIC] * (tensor.ndim - 1)])
+
+
+def line(message: object) -> str:
+    """The beginning of a message, in one line."""
+    return " ".join(str(message).split())[:300]

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limelight.errors import InputError
+from limelight.export.lower import line
 from limelight.files import write_whole
 from limelight.preprocessing import Fit
-from limelight.shell import line
 
 if TYPE_CHECKING:
     from limelight.export.compiled import Compiled
@@ -41,7 +41,7 @@ def runtime(folder: Path | None = None) -> dict[str, bytes]:
         )
         packed = next(Path(temporary).glob("*.tgz"), None)
         if asked.returncode or packed is None:
-            said = line(asked.stderr or asked.stdout)[:200]
+            said = line(asked.stderr or asked.stdout)
             raise InputError(f"npm could not fetch {PACKAGE} ({said}): unpack it and give --ort-web DIR")
         with tarfile.open(packed) as archive:
             archive.extractall(temporary, filter="data")
@@ -51,9 +51,9 @@ def runtime(folder: Path | None = None) -> dict[str, bytes]:
 def _taken(folder: Path) -> dict[str, bytes]:
     places = [folder, folder / "dist", folder / "node_modules" / PACKAGE / "dist"]
     place = next((each for each in places if (each / RUNTIME[0]).is_file()), None)
-    if place is None or (missing := [name for name in RUNTIME if not (place / name).is_file()]):
-        lacks = RUNTIME[0] if place is None else missing[0]
-        raise InputError(f"{folder} holds no {lacks}: give the folder of the npm package {PACKAGE}, unpacked")
+    lacking = [name for name in RUNTIME if place is None or not (place / name).is_file()]
+    if place is None or lacking:
+        raise InputError(f"{folder} holds no {lacking[0]}: give the folder of the npm package {PACKAGE}, unpacked")
     return {name: (place / name).read_bytes() for name in RUNTIME}
 
 

@@ -1,7 +1,7 @@
 """Around a step's graph: what makes its input of a photograph's pixels, and lays its maps on the photograph.
 
-With these the model takes ``pixels``, (height, width, 3) uint8 RGB of any size, and its ``map`` has the photograph's own
-size, so that what runs it needs no picture library. The plan is that of :class:`limelight.preprocessing.Preprocessing`
+With these the model takes ``pixels``, (height, width, 3) uint8 RGB of any size, and its ``map`` has the photograph's
+own size, so that what runs it needs no picture library. The plan is that of :class:`limelight.Preprocessing`
 and the placing that of :func:`limelight.heatmap.place`; they are said once more, in ONNX operations, because a graph
 can't leave sizes to Python. The tests hold them to be equal.
 """
@@ -132,10 +132,10 @@ def _resized(g: Nodes, own: Preprocessing, fit: Fit, height: Value, width: Value
 
 
 def resampled(g: Nodes, levels: Value, size: Pair, new: Pair, interpolation: str) -> Value:
-    """Antialiased resampling of whole levels from 0 to 255, to the bit as torch does it on uint8.
+    """Antialiased resampling of whole levels from 0 to 255, as torch does it on uint8: to the bit, but for large factors.
 
     Two matrix products of whole numbers, along the rows and then down the columns, each rounded to levels. ONNX's own
-    Resize weighs to more digits, which is one level more or less in every twentieth pixel, and moves a map by 0.003.
+    Resize weighs to more digits, which is a level more or less here and there: it moved maps by up to 0.007.
     """
     for axis in (1, 0):
         weights = _weights(g, size[axis], new[axis], interpolation)

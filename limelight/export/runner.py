@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -65,7 +66,7 @@ def load(path: Path) -> onnxruntime.InferenceSession:
     return session
 
 
-def facts(session: onnxruntime.InferenceSession) -> dict:
+def facts(session: onnxruntime.InferenceSession) -> dict[str, Any]:
     """What the file says of itself: model, method, layers, labels, preprocessing, licence of the weights."""
     said = session.get_modelmeta().custom_metadata_map
     found = {key.partition(".")[2]: value for key, value in said.items() if key.startswith("limelight.")}
@@ -94,10 +95,10 @@ def answer(session: onnxruntime.InferenceSession, picture: Image.Image, index: i
     """The file's outputs for one RGB picture: scores, classes, raw (at the layer's grid), map (the picture's size)."""
     feed = {"pixels": np.asarray(picture), **asked(session, index)}
     names = [each.name for each in session.get_outputs()]
-    return {name: value[0] for name, value in zip(names, session.run(names, feed), strict=True)}
+    return {name: np.asarray(value)[0] for name, value in zip(names, session.run(names, feed), strict=True)}
 
 
-def explain(session: onnxruntime.InferenceSession, path: Path, index: int, out: Path | None) -> dict:
+def explain(session: onnxruntime.InferenceSession, path: Path, index: int, out: Path | None) -> dict[str, Any]:
     """The record of one photograph, its overlays written to the folder ``out`` if there is one."""
     picture, said = read(path), facts(session)
     found = answer(session, picture, index)
@@ -137,7 +138,7 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum()
 
 
-def label(said: dict, index: int) -> str:
+def label(said: dict[str, Any], index: int) -> str:
     """The class's name, where the file knows it."""
     return said["labels"][index] if said.get("labels") else f"class {index}"
 

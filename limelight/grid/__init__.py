@@ -5,7 +5,7 @@ the network and the input's shape.
 """
 
 from limelight.grid.choice import candidates, default_layer
-from limelight.grid.known import Tokens, layout_of, remembered, tokens
+from limelight.grid.known import Tokens, layout_of, remember, remembered, tokens
 from limelight.grid.layout import Layout
 from limelight.grid.walking import Visit, Walk, walk
 
@@ -17,6 +17,7 @@ __all__ = [
     "candidates",
     "default_layer",
     "layout_of",
+    "remember",
     "remembered",
     "tokens",
     "walk",

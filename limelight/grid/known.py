@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -80,6 +81,11 @@ def layout_of(captured: Captured, k: int) -> Layout:
     if key not in captured.remembered:
         captured.remembered[key] = _layout_of(captured, k)
     return captured.remembered[key]
+
+
+def remember(captured: Captured, layouts: Sequence[Layout]) -> None:
+    """Let a captured pass know how its layers are laid out, from an earlier pass like it, so that it need not look."""
+    captured.remembered.update({(Layout, k): layout for k, layout in enumerate(layouts)})
 
 
 def _layout_of(captured: Captured, k: int) -> Layout:

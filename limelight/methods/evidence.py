@@ -15,7 +15,7 @@ from limelight.attention import attention_of
 from limelight.cut import INPUT, Captured, Cut, LayerSpec
 from limelight.errors import MethodError
 from limelight.fold import fold, targets_at_once
-from limelight.grid import Visit, candidates, layout_of, remembered
+from limelight.grid import Visit, candidates, layout_of, remember, remembered
 from limelight.head import Head, Turn, at_least_single, own_activations
 from limelight.methods.registry import Method
 from limelight.nested import Inputs, describe, image_of, repeated, with_image
@@ -247,6 +247,7 @@ class Evidence:
                 calls=(whole.calls[k],),
                 remembered={},
             )
+            remember(alone, [layout_of(whole, k)])
             return Evidence(self._network, alone, Asked(self._asked.named, score), last=False)
 
         return [partial(reask, k) for k in range(len(self._captured.sites))]
