@@ -132,7 +132,7 @@ def _resized(g: Nodes, own: Preprocessing, fit: Fit, height: Value, width: Value
 
 
 def resampled(g: Nodes, levels: Value, size: Pair, new: Pair, interpolation: str) -> Value:
-    """Antialiased resampling of whole levels from 0 to 255, as torch does it on uint8: to the bit, but for large factors.
+    """Antialiased resampling of whole levels, 0 to 255, as torch does it on uint8, to the bit but for large factors.
 
     Two matrix products of whole numbers, along the rows and then down the columns, each rounded to levels. ONNX's own
     Resize weighs to more digits, which is a level more or less here and there: it moved maps by up to 0.007.
