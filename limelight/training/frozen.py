@@ -20,8 +20,8 @@ from limelight.training.state import State
 
 FOLDS = 5
 CHUNK = 8 * BATCH  # pictures whose features are kept at once: all that a killed run has to do again
-_LOOKS = 2000  # about as many views are computed in all, where the pictures are few
-_MOST_VIEWS = 8
+_LOOKS = 1000  # about as many views are computed in all, where the pictures are few
+_MOST_VIEWS = 4
 
 
 class Solved(NamedTuple):
