@@ -122,7 +122,12 @@ class Outline:
 
     @property
     def last_gridded(self) -> str | None:
-        """The last listed call with a grid, if that can be read off its shape alone, under its address."""
+        """The last listed call with a grid, if that can be read off its shape alone, under its address.
+
+        Not where there may be class tokens: a map beside them need not be what the outputs are made of.
+        """
+        if any(possible and possible[0].extra for possible in self.possible):
+            return None
         for call, possible in zip(reversed(self.calls), reversed(self.possible), strict=True):
             if call.listed and possible:
                 sure = len(possible) == 1 and _certain(possible[0])
