@@ -27,9 +27,9 @@ SMALL: dict[str, tuple[int, dict[str, Any]]] = {
     "cait_xxs24_224": (32, VIT),
     "xcit_nano_12_p8_224": (32, {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 2}),
     "convit_tiny": (32, {**VIT, "local_up_to_layer": 1}),
-    "mixer_s16_224": (64, {"img_size": 64, "num_blocks": 2}),
-    "resmlp_12_224": (64, {"img_size": 64, "num_blocks": 2}),
-    "gmlp_ti16_224": (64, {"img_size": 64, "num_blocks": 2}),
+    "mixer_s16_224": (64, {"img_size": 64}),
+    "resmlp_12_224": (64, {"img_size": 64}),
+    "gmlp_ti16_224": (64, {"img_size": 64}),
     "swin_tiny_patch4_window7_224": (
         32,
         {"img_size": 32, "window_size": 4, "embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2)},
