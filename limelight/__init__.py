@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from limelight import methods as methods
     from limelight.cut import Captured as Captured
     from limelight.cut import Cut as Cut
+    from limelight.dense import region as region
     from limelight.elsewhere import verdict as verdict
     from limelight.errors import LimelightError as LimelightError
     from limelight.errors import LimelightWarning as LimelightWarning
@@ -60,6 +61,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "cut": ["Captured", "Cut"],
+    "dense": ["region"],
     "elsewhere": ["verdict"],
     "errors": ["LimelightError", "LimelightWarning"],
     "export.compiled": ["Compiled", "compile"],

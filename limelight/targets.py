@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
+from limelight.dense import Region, class_maps, commonest, part_of, region_scores
 from limelight.errors import TargetError, closest
 from limelight.nested import describe, first_tensor, main_output
 
@@ -211,6 +212,8 @@ def check(target: Target, batch: int, labels: Labels = None) -> None:
     else:
         if isinstance(target, int | str):
             class_index(target, len(labels) if labels else None, labels)
+        elif isinstance(target, Region):
+            check(target.target, batch, labels)
         elif target is not None and not isinstance(target, Top) and not callable(target):
             raise TargetError(
                 f"{target!r} is no target: give a class index, a label, a callable from outputs to (batch,) scores, "
@@ -243,6 +246,9 @@ def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
             raise TargetError(f"{scale}: takes a class (index, label, top(k) or nothing), not {target!r}")
     if callable(target):
         return [_ask_callable(target, outputs)]  # pyright: ignore[reportArgumentType]: its answer is looked at
+    maps = class_maps(outputs) if logits is None else None
+    if isinstance(target, Region) or (maps is not None and scale == "logit" and not isinstance(target, Top)):
+        return [_ask_region(target if isinstance(target, Region) else Region(target), maps, labels)]
     if logits is None:
         raise TargetError(
             f"the outputs are {describe(outputs)}, without class scores (batch, classes): "
@@ -255,6 +261,35 @@ def ask(target: Target, outputs: Any, labels: Labels = None) -> list[Asked]:
         return [_ask_classes(ranked, scale, labels) for ranked in logits.detach().topk(k, dim=1).indices.T]
     index = class_index(target, logits.shape[1], labels)
     return [_ask_classes(torch.full((len(logits),), index, device=logits.device), scale, labels)]
+
+
+def _ask_region(where: Region, maps: Tensor | None, labels: Labels) -> Asked:
+    """A class in a part of the picture: the mean of its logits there."""
+    if maps is None:
+        raise TargetError("region() asks a network that gives class scores for every pixel, and this one does not")
+    part = part_of(where, maps)
+    if where.target is None:
+        classes = commonest(maps, part)
+    else:
+        classes = torch.full((len(maps),), class_index(where.target, maps.shape[1], labels), device=maps.device)
+    if part is None:
+        predicted = maps.detach().argmax(dim=1)
+        part = predicted == classes.view(-1, *[1] * (predicted.ndim - 1))
+        if missing := (~part.flatten(1).any(dim=1)).nonzero().flatten().tolist():
+            name = label_of(int(classes[missing[0]]), labels)
+            raise TargetError(
+                f"'{name}' is predicted nowhere in image {missing[0]}: ask about a part of the picture, with "
+                "limelight.region(class, box=...), mask=... or point=..."
+            )
+    inside = part
+
+    def score(outputs: Any, repeats: int = 1) -> Tensor:
+        own = class_maps(outputs)
+        assert own is not None, "they were maps when the target was settled"
+        return region_scores(own, classes.repeat(repeats), inside.repeat(repeats, *[1] * (inside.ndim - 1)))
+
+    indices = classes.tolist()
+    return Asked(named=tuple(Named(i, f"{label_of(i, labels)} region") for i in indices), score=score)
 
 
 def class_scores(logits: Tensor, classes: Tensor, scale: str = "logit") -> Tensor:
