@@ -100,6 +100,41 @@ def compared(found: dict[str, Any]) -> None:
         click.echo(f"\nthe maps, and how much they agree, are in {found['sheet']}")
 
 
+def ranked(found: dict[str, Any], recommend: bool) -> None:
+    """A table of what :meth:`limelight.ranking.summary.Summary.record` gives: methods by mean rank, chance below."""
+    metrics = list(found["metrics"])
+    means = {label: {one["method"]: one for one in standings} for label, standings in found["metrics"].items()}
+    chance = list(dict.fromkeys(m for each in means.values() for m, one in each.items() if one["chance"]))
+
+    def cells(name: str) -> list[str]:
+        return [f"{means[label][name]['mean']:.3f}" if name in means[label] else "" for label in metrics]
+
+    rows = [
+        [
+            name,
+            f"{rank:.2f}",
+            *cells(name),
+            f"{found['seconds'][name] * 1000:,.0f} ms" if name in found["seconds"] else "",
+        ]
+        for name, rank in found["ranks"].items()
+    ]
+    rows += [[f"chance: {name}", "", *cells(name), ""] for name in chance]
+    table(["method", "mean rank", *metrics, "time"], rows, numbers=("mean rank", *metrics, "time"))
+    if found["pictures"] == 1:
+        note("one picture: no interval, and no method can be told from another")
+    if not recommend:
+        return
+    chosen = found["recommendation"]
+    if chosen is None:
+        note("no recommendation: that takes two methods and four pictures at least")
+        return
+    said = "confirmed by" if chosen["confirmed"] else f"not confirmed by (there {chosen['held_out_best']} is best):"
+    click.echo(
+        f"\ntake {chosen['method']}: mean rank {chosen['rank']:.2f} on {chosen['chosen_on']} pictures, {said} "
+        f"{chosen['held_out']} others, where it has {chosen['held_out_rank']:.2f}"
+    )
+
+
 def troubles(record: dict[str, Any]) -> None:
     """On stderr: why a picture could not be used, what had to be done to it, and which maps are worth nothing."""
     if record["error"]:
