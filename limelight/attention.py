@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from limelight.borrow import unwrap
+from limelight.borrow import borrowed, unwrap
 from limelight.cut import INPUT, Captured, Cut, Site
-from limelight.errors import LayerError, MethodError
+from limelight.errors import LayerError, LimelightError, MethodError
 from limelight.grid import Tokens, tokens
 from limelight.head import Head
-from limelight.nested import Inputs, first_tensor
+from limelight.nested import Inputs, first_tensor, own_copies
+from limelight.recording import run_with
 from limelight.targets import Asked
 
 if TYPE_CHECKING:
@@ -88,16 +89,39 @@ class Attention:
                 "the blocks give no tokens of one shape, so an early block's can't be shown to the network's end; "
                 "use transformerattribution"
             )
-        whole, cut = self.captured, Cut(self.captured.cut.network, (site,))
-        end = Captured(cut, whole.inputs, (given[-1],), whole.outputs, (1,), whole.autocast)
         means = torch.stack([each.detach().mean(dim=1, keepdim=True) for each in given])
-        head = Head(end, 0, asked, raw=True)
-        shown = head.gradients(lambda few: means[few].expand(-1, *given[-1].shape), len(means))
-        slopes = torch.cat([gradients.mean(dim=2, keepdim=True) for _, gradients, _ in shown])
+        shown = means.expand(-1, *given[-1].shape)
+        try:
+            slopes = self._at_once(site, shown, asked)
+        except (RuntimeError, LimelightError):  # the network's end takes something else of the image's own
+            slopes = self._one_by_one(site, given[-1], shown, asked)
+        slopes = slopes.mean(dim=2, keepdim=True)
         return tuple(
             torch.autograd.grad(each, block.weights, slope.expand_as(each), retain_graph=True)[0]
             for block, each, slope in zip(self.blocks, given, slopes, strict=True)
         )
+
+    def _at_once(self, site: Site, shown: Tensor, asked: Asked) -> Tensor:
+        """The gradients at tokens ``(blocks, batch, tokens, channels)``, shown to the network's end in one pass.
+
+        The network runs on its images as they are and is handed more at the last block: what is before runs once.
+        """
+        network, (inputs, options) = self.captured.cut.network, self.captured.inputs
+        with borrowed(network), self.captured.precision():
+            with torch.enable_grad():
+                leaf = shown.flatten(0, 1).clone().requires_grad_()
+                handed = leaf.clone()
+            outputs = run_with(network, site, handed, *own_copies((inputs, options)))
+            with torch.enable_grad():
+                score = asked.score(outputs, len(shown))
+            return torch.autograd.grad(score, leaf, torch.ones_like(score))[0].view_as(shown)
+
+    def _one_by_one(self, site: Site, last: Tensor, shown: Tensor, asked: Asked) -> Tensor:
+        """The same with the whole network run for each."""
+        whole, cut = self.captured, Cut(self.captured.cut.network, (site,))
+        end = Captured(cut, whole.inputs, (last,), whole.outputs, (1,), whole.autocast)
+        parts = Head(end, 0, asked, raw=True).gradients(lambda few: shown[few], len(shown))
+        return torch.cat([gradients for _, gradients, _ in parts])
 
     def readout(self, asked: Asked) -> Float[Tensor, "batch tokens"]:
         """From which tokens the score is read after the last block, in equal parts: the class token, or all.

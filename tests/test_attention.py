@@ -262,3 +262,20 @@ def test_more_targets_share_one_pass_and_are_each_ones_own():
     network, x = timm_vit(), pictures()
     together = ll.explain(network, x, ll.each(0, 3), "transformerattribution").raw
     torch.testing.assert_close(together[:, 1], ll.explain(network, x, 3, "transformerattribution").raw[:, 0])
+
+
+@pytest.mark.parametrize("build", [timm_vit, torchvision_vit])
+def test_the_blocks_are_shown_to_the_end_in_one_pass_as_they_would_be_one_by_one(build, monkeypatch):
+    network, rows = build(), []
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_hook(lambda module, args, output: rows.append(len(output)))
+    ll.explain(network, pictures(), 2, "rawattention")  # so that the network is known
+    rows.clear()
+    at_once = ll.explain(network, pictures(), 2, "legrad").raw
+    assert sum(rows) == 4, "two images, twice"
+    monkeypatch.setattr("limelight.attention.Attention._at_once", _refused)
+    torch.testing.assert_close(ll.explain(network, pictures(), 2, "legrad").raw, at_once, rtol=1e-4, atol=1e-7)
+
+
+def _refused(*given):
+    raise RuntimeError("the batch does not fit")

@@ -151,7 +151,7 @@ def transformer_attribution(
     title="LeGrad",
     source="Bousselham et al. 2024, arXiv 2404.03214",
     signed=False,
-    passes="1 + blocks",
+    passes="2",
     layer=INPUT,
     watch=attending,
 )
