@@ -19,7 +19,8 @@ FACTS = ("name", "title", "needs", "per_target", "discriminative", "signed", "pa
 def methods() -> list[dict[str, Any]]:
     """Every method, with what it needs and costs, and how much of its map was found on the photograph asked about."""
     return [
-        {fact: getattr(method, fact) for fact in FACTS} | {"share": method.on_mosaics and method.on_mosaics.share}
+        {fact: getattr(method, fact) for fact in FACTS}
+        | {"on_mosaics": None if method.on_mosaics is None else method.on_mosaics._asdict()}
         for method in REGISTRY.values()
     ]
 

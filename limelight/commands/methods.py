@@ -28,7 +28,7 @@ def methods(as_json: bool) -> None:
             m["source"].partition(",")[0],
             m["passes"],
             printing.yes(m["per_target"]),
-            "" if m["share"] is None else f"{m['share']:.2f}",
+            "" if m["on_mosaics"] is None else f"{m['on_mosaics']['share']:.2f}",
             ", ".join(m["needs"]),
         )
         for m in found
