@@ -54,7 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    done = {line["name"] for line in read(chosen.out) if not (chosen.again and line.get("error"))}
+    def finished(record: dict[str, Any]) -> bool:
+        return not (chosen.again and (record.get("error") or record.get("wrong")))
+
+    done = {record["name"] for record in read(chosen.out) if finished(record)}
+        line["name"] for line in read(chosen.out) if not (chosen.again and (line.get("error") or line.get("wrong")))
+    }
     for name in chosen.names or selection():
         if name in done or (name.partition(":")[2] not in SMALLEST and parameters(name) > chosen.most * 1e6):
             continue
@@ -145,7 +150,7 @@ def sizes(name: str) -> list[int]:
     """The sizes to try."""
     source, _, plain = name.partition(":")
     if source == "torchvision":
-        return [112, 224] if "video" in name or is_video(plain) else [64, 96, 128, 224, 299]
+        return [64, 112, 224] if is_video(plain) else [64, 96, 128, 224, 299]
     import timm
 
     own = timm.get_pretrained_cfg(plain)
@@ -166,9 +171,7 @@ def create(name: str, size: int) -> nn.Module:
     if source == "torchvision":
         from torchvision import models
 
-        return models.get_model(
-            plain, weights=None, **_plain(name), **({"image_size": size} if "vit_" in plain else {})
-        )
+        return models.get_model(plain, weights=None, **_plain(name), **_sized(plain, size))
     import timm
 
     own = timm.get_pretrained_cfg(plain)
@@ -177,6 +180,13 @@ def create(name: str, size: int) -> nn.Module:
         return timm.create_model(plain, img_size=size) if fixed else timm.create_model(plain)
     except TypeError:
         return timm.create_model(plain)
+
+
+def _sized(plain: str, size: int) -> dict[str, Any]:
+    """What torchvision's networks for one size are told about it."""
+    if plain.startswith("vit_"):
+        return {"image_size": size}
+    return {"spatial_size": (size, size)} if plain.startswith("mvit") else {}
 
 
 def _plain(name: str) -> dict[str, Any]:
@@ -256,12 +266,13 @@ def reference(network: nn.Module, images: Tensor, layer: str, classes: Sequence[
     kept: list[Tensor] = []
     module = network.get_submodule(name)
 
-    def keep(module: nn.Module, args: Any, output: Any) -> Any:
-        output = output if isinstance(output, Tensor) else next(each for each in output if isinstance(each, Tensor))
+    def keep(module: nn.Module, args: Any, given: Any) -> Any:
+        output = given if isinstance(given, Tensor) else next(each for each in given if isinstance(each, Tensor))
         if not output.requires_grad:
             output.requires_grad_()
         output.retain_grad()
         kept.append(output)
+        return output.clone() if isinstance(given, Tensor) else None  # networks change what they are given in place
 
     handle = module.register_forward_hook(keep)
     maps = []
