@@ -54,12 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
+
     def finished(record: dict[str, Any]) -> bool:
         return not (chosen.again and (record.get("error") or record.get("wrong")))
 
     done = {record["name"] for record in read(chosen.out) if finished(record)}
-        line["name"] for line in read(chosen.out) if not (chosen.again and (line.get("error") or line.get("wrong")))
-    }
     for name in chosen.names or selection():
         if name in done or (name.partition(":")[2] not in SMALLEST and parameters(name) > chosen.most * 1e6):
             continue

@@ -253,7 +253,10 @@ class Explanation:
         if self.photos:
             return self.photos[i].pil()
         assert self.inputs is not None
-        return _picture_of(self.inputs[i])
+        one = self.inputs[i]
+        if len(self.input_size) == 2:
+            return _picture_of(one)
+        return self._drawn(i, torch.zeros(self.input_size))
 
     def heat(self, i: int = 0, target: int = 0) -> Tensor:
         """The map in [0, 1] at the photograph's own size ``(height, width)``; zero where the network saw nothing.
@@ -273,20 +276,50 @@ class Explanation:
             target: which of its targets.
             **look: how it is drawn: ``colormap``, ``alpha``, ``contours``, ``legend``, ``title``
                 (see :func:`limelight.render.overlay`).
+
+        A signal is drawn as a trace on its map, a volume or a clip as a montage of slices
+        (:mod:`limelight.signals`; :meth:`animation` shows them one after another).
         """
         from limelight import render
 
+        if len(self.input_size) != 2:
+            return self._drawn(i, self.heat(i, target), **look)
         heat = self.heat(i, target).float().cpu().numpy()
         return render.overlay(self.photo(i), heat, seen=self._frame(i)[1], **look)
+
+    def animation(self, path: str | Path, i: int = 0, target: int = 0, **look: Any) -> Path:
+        """Write a volume or a clip with its map as an animated GIF, slice after slice; return the path.
+
+        Raises:
+            InputError: the input has no slices, or the file can't be written.
+        """
+        from limelight import signals
+
+        if len(self.input_size) != 3 or self.inputs is None:
+            raise InputError("an animation goes through the slices of a volume or the frames of a clip")
+        volume, heat = self.inputs[i].detach().float().cpu().numpy(), self.heat(i, target).float().cpu().numpy()
+        signals.animation(Path(path), volume, heat, **look)
+        return Path(path)
+
+    def _drawn(self, i: int, heat: Tensor, **look: Any) -> Image:
+        """A signal or a volume with a map of its size."""
+        from limelight import signals
+
+        assert self.inputs is not None, "photographs have two dimensions"
+        draw = signals.trace if len(self.input_size) == 1 else signals.montage
+        return draw(self.inputs[i].detach().float().cpu().numpy(), heat.float().cpu().numpy(), **look)
 
     def figure(self, i: int = 0, **look: Any) -> Figure:
         """A matplotlib figure: the photograph, and an overlay for each of its targets.
 
         Raises:
             MissingExtra: matplotlib is not installed.
+            InputError: the input is no picture.
         """
         from limelight import render
 
+        if len(self.input_size) != 2:
+            raise InputError("a figure shows pictures: for a signal, a volume or a clip use overlay() or animation()")
         targets = range(self.scores.shape[1])
         heats = [self.heat(i, j).float().cpu().numpy() for j in targets]
         return render.figure(self.photo(i), heats, [self.caption(i, j) for j in targets], **look)

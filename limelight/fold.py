@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from limelight.cut import Captured, reached
 from limelight.grid import Layout, layout_of
+from limelight.nested import leaves_of, map_leaves
 
 BUDGET = 48 * 2**20
 """Bytes of gradients, and what methods make of them, that are held at once."""
@@ -41,8 +41,8 @@ class Folded(Captured):
         """
         if again:
             raise RuntimeError("a folded pass is pulled back once")
-        graphs = [leaf for leaf in pytree.tree_leaves(self.outputs) if _has_graph(leaf)]
-        roots = [leaf for leaf in pytree.tree_leaves(self.source.outputs) if _has_graph(leaf)]
+        graphs = [leaf for leaf in leaves_of(self.outputs) if _has_graph(leaf)]
+        roots = [leaf for leaf in leaves_of(self.source.outputs) if _has_graph(leaf)]
         with torch.inference_mode(False):
             slopes = torch.autograd.grad(scores, graphs, torch.ones_like(scores), allow_unused=True)
             used = [
@@ -85,7 +85,7 @@ def fold(captured: Captured, times: int) -> Folded:
         activations=tuple(
             each.detach().expand(times, *each.shape).flatten(0, 1) for each in captured.activations
         ),  # of one image, this is a view
-        outputs=pytree.tree_map(repeat, captured.outputs),
+        outputs=map_leaves(repeat, captured.outputs),
         calls=captured.calls,
         autocast=captured.autocast,
         remembered=dict(layouts),
@@ -96,7 +96,7 @@ def fold(captured: Captured, times: int) -> Folded:
 
 def targets_at_once(captured: Captured) -> int:
     """How many targets' gradients fit the memory at once."""
-    leaves = [leaf for leaf in pytree.tree_leaves(captured.outputs) if isinstance(leaf, Tensor)]
+    leaves = [leaf for leaf in leaves_of(captured.outputs) if isinstance(leaf, Tensor)]
     one = sum(each.numel() * each.element_size() for each in (*captured.activations, *leaves))
     return max(1, BUDGET // (COPIES * one))
 

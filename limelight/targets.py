@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
 from limelight.dense import Region, class_maps, commonest, part_of, region_scores
 from limelight.errors import TargetError, closest
-from limelight.nested import describe, first_tensor, main_output
+from limelight.nested import describe, first_tensor, main_output, map_leaves
 
 Labels = Sequence[str] | None
 Target = Any  # an index, a label, a callable, one of the values below, or a sequence of those: one for each image
@@ -340,7 +339,7 @@ def together(asked: Sequence[Asked]) -> Asked:
                 blocks = isinstance(leaf, Tensor) and leaf.ndim
                 return leaf.unflatten(0, (repeats, len(asked), -1))[:, number].flatten(0, 1) if blocks else leaf
 
-            return pytree.tree_map(own, outputs)
+            return map_leaves(own, outputs)
 
         scores = [one.score(of_target(number), repeats).unflatten(0, (repeats, -1)) for number, one in enumerate(asked)]
         return torch.stack(scores, dim=1).flatten()
