@@ -22,7 +22,7 @@ WORST = 3
 SPLITS = "Shares of train, val and test, where none are given."
 VIEWS = "Varied views of each picture for the frozen phase.  [default: by their number]"
 FROZEN = "Train the head alone, on features computed once: seconds rather than minutes."
-RATE = "The highest.  [default: 3e-4 for a published body, 3e-3 from nothing; ten times as much with sgd]"
+RATE = "The highest.  [default: 3e-5 for a published body, 3e-3 from nothing; ten times as much with sgd]"
 
 
 @command(short_help="Train a classifier on a folder of pictures, and say how good it is.")

@@ -24,7 +24,7 @@ from limelight.training.settings import AUTO, Settings
 from limelight.training.state import State
 
 LAST, BEST = "epoch", "best"
-RATES = {("adamw", True): 3e-4, ("adamw", False): 3e-3, ("sgd", True): 3e-3, ("sgd", False): 3e-2}
+RATES = {("adamw", True): 3e-5, ("adamw", False): 3e-3, ("sgd", True): 3e-4, ("sgd", False): 3e-2}
 """The highest learning rate, by the optimiser and whether the body has learnt before."""
 _NORMS = (nn.modules.batchnorm._BatchNorm,)
 

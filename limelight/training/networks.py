@@ -40,6 +40,15 @@ def start(
     return model
 
 
+def published_head(name: str, weights: str) -> Tensor | None:
+    """(classes, features) The head that the weights came with, if it is linear and tells most of the features apart."""
+    if weights == "default" and not is_path(name) and find(name).weights is None:
+        return None
+    module = head(load(name, weights))[1]
+    known = module.weight.detach()
+    return known if known.ndim == 2 and 2 * known.shape[0] >= known.shape[1] else None
+
+
 def example(model: Model, count: int = 1) -> Tensor:
     """Inputs (count, channels, *size) of nothing, of the kind the network takes."""
     assert model.preprocessing is not None

@@ -36,7 +36,7 @@ class Settings:
     batch_size: int = 32
     optimiser: str = "adamw"
     learning_rate: float | None = None
-    """The highest of the schedule; None: 3e-4 for a published body, 3e-3 from scratch (SGD: ten times as much)."""
+    """The highest of the schedule; None: 3e-5 for a published body, 3e-3 from scratch (SGD: ten times as much)."""
     weight_decay: float = 0.05
     warmup: float = 0.1
     """The share of the epochs in which the learning rate rises."""
