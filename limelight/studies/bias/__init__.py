@@ -65,12 +65,15 @@ def audit(
     """
     import numpy as np
 
+    from limelight.errors import InputError
     from limelight.progress import tracked
     from limelight.studies.bias import candidates
     from limelight.studies.bias.album import read_album
     from limelight.studies.bias.effects import Effect, Scorer, effect
     from limelight.studies.bias.findings import ALPHA, finding, ranked, worth
 
+    if len(paths) != len(labels):
+        raise InputError(f"{len(paths)} pictures but {len(labels)} labels: give one label for each picture.")
     classes = classes if classes is not None else _named(model, labels)
     chosen = _some(labels, most, seed)
     album = read_album([paths[i] for i in chosen], [labels[i] for i in chosen], classes)

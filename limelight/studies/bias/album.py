@@ -54,10 +54,8 @@ def read_album(paths: Sequence[str | Path], labels: Sequence[int | str], classes
     """Read all pictures, small.
 
     ``labels`` are names, or numbers into ``classes``. Raises InputError for fewer than two classes, a class of fewer
-    than ``FEWEST`` pictures, labels that don't fit the paths, or a file that is no picture.
+    than ``FEWEST`` pictures, an unknown label, or a file that is no picture.
     """
-    if len(paths) != len(labels):
-        raise InputError(f"{len(paths)} pictures but {len(labels)} labels: give one label for each picture.")
     if classes is None:
         classes = sorted({str(label) for label in labels})
     place = {name: number for number, name in enumerate(classes)}

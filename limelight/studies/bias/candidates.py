@@ -25,7 +25,7 @@ def marks(album: Album, seed: int) -> list[Candidate]:
 
 
 def _mark_candidate(album: Album, label: int, mark: Mark | None, textures: list[Mark]) -> Candidate:
-    none = Candidate("mark", "mark", label, 0.5, 1.0, np.zeros(len(album), bool), None)
+    none = Candidate("mark", "mark", label, 0.5, 1.0, np.zeros(len(album), bool), album.labels, None)
     if mark is None or mark.repeats < REPEATS or mark.covered > TEXTURE:
         return none
     own = album.labels == label
@@ -35,7 +35,7 @@ def _mark_candidate(album: Album, label: int, mark: Mark | None, textures: list[
     p = _hypergeometric(int(mark.honest[own].sum()), int(own.sum()), int(mark.honest.sum()), len(own))
     donors = [i for i in mark.boxes if own[i]]
     edit = MarkEdit(album, mark.boxes, donors)
-    return Candidate("mark", "mark", label, accuracy, p, mark.present, edit, mark.boxes)
+    return Candidate("mark", "mark", label, accuracy, p, mark.present, album.labels, edit, mark.boxes)
 
 
 def properties(album: Album, marked: dict[int, Box], seed: int) -> list[Candidate]:
@@ -46,7 +46,9 @@ def properties(album: Album, marked: dict[int, Box], seed: int) -> list[Candidat
             own = album.labels == label
             result = probe(features, own, seed)
             edit = _edit(album, one, own, result.score)
-            found.append(Candidate(one.kind, one.name, label, result.accuracy, result.p, result.score > 0, edit))
+            found.append(
+                Candidate(one.kind, one.name, label, result.accuracy, result.p, result.score > 0, album.labels, edit)
+            )
     return found
 
 
@@ -57,7 +59,9 @@ def files(album: Album, seed: int) -> list[Candidate]:
         for label in _asked(album, features):
             result = probe(features, album.labels == label, seed)
             found.append(
-                Candidate("metadata", f"files' {name}", label, result.accuracy, result.p, result.score > 0, None)
+                Candidate(
+                    "metadata", f"files' {name}", label, result.accuracy, result.p, result.score > 0, album.labels, None
+                )
             )
     return found
 

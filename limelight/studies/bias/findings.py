@@ -25,8 +25,8 @@ class Candidate:
     """Something that may tell a class without being its object.
 
     kind, name: as in a finding; ``name`` in words. label: the class's number. accuracy: balanced, on pictures it was
-    not chosen on. p: how likely by chance. present: (n,) bool, which pictures have it. boxes: where. edit: how to take
-    it out and put it in; None for what a network can't see.
+    not chosen on. p: how likely by chance. present: (n,) bool, which pictures have it. labels: (n,) their classes.
+    boxes: where. edit: how to take it out and put it in; None for what a network can't see.
     """
 
     kind: str
@@ -35,6 +35,7 @@ class Candidate:
     accuracy: float
     p: float
     present: np.ndarray
+    labels: np.ndarray
     edit: Edit | None
     boxes: dict[int, Box] = field(default_factory=dict)
 

@@ -21,14 +21,15 @@ from torch.nn import functional as F
 from limelight.studies.bias.album import Album, Box
 from limelight.studies.bias.patches import BLOCK, CELL, Whitening, cells, contrast
 
-QUERIES = 8  # pictures of a class whose patches are looked for
-STRIDE = 3  # cells between those patches
-SCREEN = 50  # pictures of a class in which they are looked for first
+QUERIES = 12  # pictures of a class whose patches are looked for
+STRIDE = 4  # cells between those patches
+SCREEN = 40  # pictures of a class in which they are looked for first
 KEPT = 24  # patches that are looked for in all pictures
 STANDS_OUT = 4.0
 """Spreads above chance from which on a patch counts as the same patch."""
 EDGE = 0.5  # of a patch's sameness: where it ends, half the patch lies beside the mark
 INSET = 8  # pixels from the edge of such a patch to the mark's edge, and a little to spare
+LIKELY = 3.5  # the same, for a patch that is yet to be sharpened
 NEAR = 3  # cells a mark with a place of its own may shift
 PARTS = 6  # patches that may make one mark
 GAIN = 0.015  # of balanced accuracy that a further one must bring
@@ -107,8 +108,7 @@ class Search:
         kept = []
         for way in (0, 1):
             fit = _fit(matches.similarity[way], own[first])
-            gap = _share(fit > STANDS_OUT - 0.5, own[first]) - _share(fit > STANDS_OUT - 0.5, ~own[first])
-            kept.append(np.argsort(-gap, kind="stable")[:KEPT])
+            kept.append(_promising(fit > LIKELY, own[first]))
         found = [self._sharpen(patches[which], way, own) for way, which in enumerate(kept)]
         vectors = torch.cat([vectors for vectors, _, _ in found])
         fits, at = (np.concatenate([one[k] for one in found]) for k in (1, 2))
@@ -153,7 +153,7 @@ class Search:
                 return patches.vectors, fit, matches.at[way]
             vectors = []
             for q in range(len(fit)):
-                bearers = np.flatnonzero(own & (fit[q] > STANDS_OUT - 0.5))
+                bearers = np.flatnonzero(own & (fit[q] > LIKELY))
                 if len(bearers) < 3:
                     bearers = np.flatnonzero(own)[np.argsort(-fit[q][own])[:3]]
                 rows, columns = matches.at[way][q, bearers].T
@@ -249,24 +249,34 @@ def _anywhere(found: Tensor) -> tuple[Tensor, Tensor]:
 
 def _near(found: Tensor, patches: _Patches) -> tuple[Tensor, Tensor]:
     """The best match within ``NEAR`` cells of the patch's place, reckoned from the picture's nearest corner."""
-    grid = torch.tensor(found.shape[1:])
+    height, width = found.shape[1:]
+    grid = torch.tensor([height, width])
     far = patches.cell * 2 > patches.grid
-    place = torch.where(far, patches.cell - patches.grid + grid, patches.cell).clamp(min=torch.tensor([0, 0]))
-    every = torch.arange(len(found))
-    best, at = torch.full((len(found),), -2.0), torch.zeros(len(found), 2, dtype=torch.long)
-    for down in range(-NEAR, NEAR + 1):
-        for right in range(-NEAR, NEAR + 1):
-            here = torch.minimum((place + torch.tensor([down, right])).clamp(min=0), grid - 1)
-            value = found[every, here[:, 0], here[:, 1]]
-            better = value > best
-            best, at = torch.where(better, value, best), torch.where(better[:, None], here, at)
-    return best, at
+    place = torch.where(far, patches.cell - patches.grid + grid, patches.cell)
+    steps = torch.arange(-NEAR, NEAR + 1)
+    shifts = torch.cartesian_prod(steps, steps)
+    around = torch.minimum((place[:, None] + shifts).clamp(min=0), grid - 1)  # (q, shifts, 2)
+    index = around[..., 0] * width + around[..., 1]
+    best, which = found.flatten(1).gather(1, index).max(1)
+    return best, around[torch.arange(len(found)), which]
 
 
 def _fit(similarity: np.ndarray, own: np.ndarray) -> np.ndarray:
     """(q, m) similarities in spreads above what is usual among pictures of the other classes."""
     middle, low = np.nanpercentile(similarity[:, ~own], [50, 15.87], axis=1)
     return (similarity - middle[:, None]) / np.maximum(middle - low, 0.02)[:, None]
+
+
+def _promising(present: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Of q patches those that tell the class best, each counting less what the ones before it find already."""
+    weight = np.ones(int(own.sum()))
+    false, chosen = _share(present, ~own), []
+    for _ in range(min(KEPT, len(present))):
+        gain = present[:, own] @ weight / len(weight) - false * weight.mean()
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        weight = np.where(present[chosen[-1]][own], weight * 0.8, weight)
+    return np.array(chosen)
 
 
 def _share(present: np.ndarray, where: np.ndarray) -> np.ndarray:

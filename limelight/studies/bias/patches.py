@@ -59,11 +59,12 @@ def raw(cells: Tensor) -> Tensor:
 
 def contrast(cells: Tensor) -> Tensor:
     """(h', w') how much gradient each patch holds."""
-    return (
-        F.unfold(cells[None, :_TURNS], BLOCK)[0]
-        .norm(dim=0)
-        .view(cells.shape[1] - BLOCK + 1, cells.shape[2] - BLOCK + 1)
-    )
+    return _sum(cells[:_TURNS].square()).sqrt()
+
+
+def _sum(values: Tensor) -> Tensor:
+    """(k, h, w) -> (h', w') the sum over each patch."""
+    return F.avg_pool2d(values.sum(0)[None, None], BLOCK, 1)[0, 0] * BLOCK**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,5 +91,13 @@ class Whitening:
         return cls(mean, vectors / (values + 1e-4).sqrt())
 
     def __call__(self, cells: Tensor) -> Tensor:
-        """(11, h, w) cells -> (h', w', d) unit vectors."""
-        return F.normalize((raw(cells) - self.mean) @ self.matrix, dim=-1)
+        """(11, h, w) cells -> (h', w', d) unit vectors; as ``raw`` and then whitened, without the raw patches."""
+        edges, colours = cells[:_TURNS], cells[_TURNS:]
+        size = self.matrix.shape[1]
+        of_edges, of_colours = self.matrix.T.split([_TURNS * BLOCK**2, len(self.matrix) - _TURNS * BLOCK**2], dim=1)
+        edge = F.conv2d(edges[None].sqrt(), of_edges.view(size, _TURNS, BLOCK, BLOCK))[0]
+        edge = edge / (_sum(edges).sqrt() + _FLOOR)
+        pooled = F.avg_pool2d(colours[None], 2, 1)
+        colour = F.conv2d(_COLOUR * pooled, of_colours.reshape(size, 3, BLOCK // 2, BLOCK // 2), dilation=2)[0]
+        offset = (self.mean @ self.matrix)[:, None, None]
+        return F.normalize(edge + colour - offset, dim=0).permute(1, 2, 0).contiguous()
