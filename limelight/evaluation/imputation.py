@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 STENCIL = ((1 / 12, 1 / 6, 1 / 12), (1 / 6, 0.0, 1 / 6), (1 / 12, 1 / 6, 1 / 12))
-"""How much each neighbour weighs (Rong et al. 2022, sec. 4.2)."""
+"""How much each neighbour weighs (Rong et al. 2022)."""
 RESIDUAL = 0.1
 """How much smaller than the tolerance the residual has to be: errors are the larger, the wider a hole."""
 LOOK = 8
@@ -26,7 +26,7 @@ def noisy_linear(
     tolerance: float = 1e-3,
     seed: int = 0,
 ) -> Float[Tensor, "few batch channels rows columns"]:
-    """The pictures with removed pixels guessed from what is left (ROAD: Rong et al. 2022, arXiv 2202.00449, sec. 4.2).
+    """The pictures with removed pixels guessed from what is left (ROAD: Rong et al. 2022, arXiv 2202.00449).
 
     All removed pixels are solved for at once: each is the weighted mean of its eight neighbours, with less of them at
     the border. A mask's outline then tells the network little about what was removed. A picture with nothing left is
