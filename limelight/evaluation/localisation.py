@@ -220,7 +220,7 @@ def iou_sweep(
         return torch.stack([box_iou(seen, boxes, threshold=threshold) for threshold in thresholds])
     return torch.stack(
         [
-            torch.stack([iou(all_boxes(one, t), own).amax() for one, own in zip(seen, boxes, strict=True)])
+            torch.stack([_best_of(all_boxes(one, t), own) for one, own in zip(seen, boxes, strict=True)])
             for t in thresholds
         ]
     )
@@ -307,7 +307,11 @@ def _hits(values: Tensor, masks: Tensor, sizes: Tensor) -> Tensor:
 
 
 def _best(found: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    return torch.stack([iou(one[None], own).amax() for one, own in zip(found, boxes, strict=True)])
+    return torch.stack([_best_of(one[None], own) for one, own in zip(found, boxes, strict=True)])
+
+
+def _best_of(found: Tensor, own: Tensor) -> Tensor:
+    return iou(found, own).amax() if len(found) else own.new_zeros(())
 
 
 def _average_precision(values: Tensor, truth: Tensor) -> Tensor:
