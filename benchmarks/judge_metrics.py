@@ -18,7 +18,7 @@ from limelight.evaluation.judge import WORSE, RedReader, judged, scenes
 from limelight.evaluation.registry import Metric, get
 from limelight.evaluation.scene import Scene
 
-BASELINES = ("blur", "mean", "inpaint")
+BASELINES = ("blur", "mean")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--json", type=Path, default=Path("out/bench/judge.json"))
     given = options.parse_args(arguments)
     torch.set_num_threads(1)
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, dict[str, float]] = json.loads(given.json.read_text()) if given.json.exists() else {}
     for metric in judgeable():
-        rows |= judged([metric], given.number)
+        if metric.label not in rows:  # what is there is not measured again
+            rows |= judged([metric], given.number)
         given.json.parent.mkdir(parents=True, exist_ok=True)
         given.json.write_text(json.dumps(rows, indent=1))
     print("| metric | " + " | ".join(WORSE) + " | mean |\n|---|" + "--:|" * (len(WORSE) + 1))
