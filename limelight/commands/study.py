@@ -15,6 +15,8 @@ from limelight.shell import command, option
 studied = partial(option, heading="What is studied")
 OUT = "Where study.html and study.json go.  [default: RUN; limelight-out/NAME for a folder]"
 
+REMEDY = "Train once more without the bias it goes by.  [default: if its body was frozen]"
+
 
 @command(short_help="Say what a classifier has learnt, on one page.")
 @click.argument("source", metavar="RUN|FOLDER")
@@ -22,6 +24,7 @@ OUT = "Where study.html and study.json go.  [default: RUN; limelight-out/NAME fo
 @studied("--pictures", type=NATURAL, default=200, metavar="N", show_default=True, help="Test pictures looked at.")
 @studied("--attacked", type=NATURAL, default=100, metavar="N", show_default=True, help="How many of them are attacked.")
 @studied("--full", is_flag=True, help="Look at all test pictures, and show all mistakes.")
+@studied("--remedy/--no-remedy", default=None, help=REMEDY)
 @studied("--seed", type=click.IntRange(min=0), default=0, metavar="N", show_default=True, help="Of what is drawn.")
 @network("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 or mps.  [default: the fastest here]")
 @option("--out", type=Path, metavar="DIR", help=OUT)
@@ -33,6 +36,7 @@ def study(
     pictures: int,
     attacked: int,
     full: bool,
+    remedy: bool | None,
     seed: int,
     device: str,
     out: Path | None,
@@ -57,6 +61,7 @@ def study(
         pictures=pictures,
         attacked=attacked,
         full=full,
+        remedy=remedy,
         seed=seed,
         device=find_device(device),
         say=printing.note,

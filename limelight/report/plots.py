@@ -115,8 +115,8 @@ def reliability(
         for claimed, found, (low, high), pictures in points:
             axes.vlines(claimed, low, high, color=BLUE, linewidth=1.4)
             axes.plot([claimed], [found], "o", color=BLUE, markersize=5 + min(pictures, 100) ** 0.5 / 2)
-        axes.set_xlim(0, 1.02)
-        axes.set_ylim(0, 1.02)
+        axes.set_xlim(0, 1.04)
+        axes.set_ylim(0, 1.05)
         axes.xaxis.set_major_formatter(_percent)
         axes.yaxis.set_major_formatter(_percent)
 

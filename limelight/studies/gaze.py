@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
+from limelight import heatmap
 from limelight.statistics import bootstrap
 from limelight.studies.looks import CELLS, Looks, share
 
@@ -22,6 +24,7 @@ class Share:
         interval: of that mean; None with fewer than two pictures.
         area: the share of the picture that the place covers.
         pictures: how many this rests on.
+        ceiling: what a map of the same grid would have that follows the place perfectly; None where that is all of it.
     """
 
     place: str
@@ -29,6 +32,7 @@ class Share:
     interval: tuple[float, float] | None
     area: float
     pictures: int
+    ceiling: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -37,6 +41,7 @@ class Share:
             "share": self.mean,
             "interval": list(self.interval) if self.interval else None,
             "area": self.area,
+            "ceiling": self.ceiling,
             "pictures": self.pictures,
         }
 
@@ -103,7 +108,8 @@ def gaze(looks: Looks, only: int | None = None) -> Gaze:
     if looks.on_object is not None and (masked & there).any():
         filled = looks.on_object[chosen]
         both = masked & there
-        shares.insert(0, _share(OBJECT, share(maps[torch.from_numpy(both)], filled[both]), float(filled[both].mean())))
+        found = _share(OBJECT, share(maps[torch.from_numpy(both)], filled[both]), float(filled[both].mean()))
+        shares.insert(0, replace(found, ceiling=_ceiling(looks, filled[both])))
     heat = maps.double().numpy()[there]
     mean = (heat / total[there][:, None, None]).mean(axis=0) if len(heat) else np.zeros((CELLS, CELLS))
     name = "all" if only is None else looks.sample.classes[only]
@@ -115,6 +121,14 @@ def best(looks: Looks, of_class: int, most: int) -> list[int]:
     sample = looks.sample
     right = np.flatnonzero(sample.right & (sample.labels == of_class))
     return right[np.argsort(-sample.confidence[right], kind="stable")][:most].tolist()
+
+
+def _ceiling(looks: Looks, filled: np.ndarray) -> float:
+    """The share on the object of maps that have in each cell of the layer's grid as much as the object fills of it."""
+    exact = torch.from_numpy(filled)
+    rows, columns = looks.explanation.raws[-1].shape[-2:]
+    perfect = heatmap.shown([adaptive_avg_pool2d(exact[:, None], (rows, columns))[:, 0]], (CELLS, CELLS))
+    return float(np.nanmean(share(perfect, filled)))
 
 
 def _share(place: str, values: np.ndarray, area: float) -> Share:

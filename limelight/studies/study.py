@@ -19,14 +19,18 @@ from limelight.models import Model, load
 from limelight.models.checkpoint import CARD
 from limelight.studies import adversarial, failures
 from limelight.studies import gaze as gazing
-from limelight.studies.chapters import everything, fails, fooled, good, looked
+from limelight.studies.bias import Finding, audit
+from limelight.studies.chapters import biased, everything, fails, fooled, good, helps, looked
 from limelight.studies.chapters import verdict as judging
 from limelight.studies.chapters.words import count, listed
 from limelight.studies.looks import Looks, Sample, guided, look
+from limelight.studies.removing import Remedy, removed
 from limelight.training import Run, read_run, train
 from limelight.training.run import STATE
 
-PAGE, NUMBERS, RUN = "study.html", "study.json", "run"
+PAGE, NUMBERS, RUN, REMEDY = "study.html", "study.json", "run", "remedy"
+SEARCHED = 600
+"""Pictures that are searched for biases, at most."""
 PICTURES = 200
 """Test pictures that are looked at, unless all are asked for."""
 ATTACKED = 100
@@ -65,6 +69,7 @@ def study(
     pictures: int = PICTURES,
     attacked: int = ATTACKED,
     full: bool = False,
+    remedy: bool | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     say: Say | None = None,
@@ -81,6 +86,8 @@ def study(
         pictures: how many test pictures are looked at, drawn by ``seed``.
         attacked: how many of these are attacked.
         full: look at all test pictures, and show all mistakes.
+        remedy: train once more without the bias that it goes by most, if it goes by one. None: if its body was frozen,
+            which makes that quick.
         seed: of what is drawn.
         device: where to compute.
         say: is told, a line at a time, what is done.
@@ -93,15 +100,22 @@ def study(
     if min(pictures, attacked) < 1:
         raise InputError(f"pictures={pictures}, attacked={attacked}: at least one must be looked at, and one attacked")
     run, folder = opened(Path(source).expanduser(), Path(out).expanduser() if out else None, seed, device, said)
-    tests = tested(run, Path(data).expanduser() if data else None, said)
+    run = located(run, Path(data).expanduser() if data else None, said)
+    tests = tested(run)
     model = load(run.folder, device=device)
+    model.network.to(memory_format=torch.channels_last)  # a fifth faster, forth and back
     sample = tests if full else tests.of(drawn(tests, pictures, seed))
     said(f"looking at {count(len(sample), 'test picture')} of {len(tests):,}")
     looks = look(model, sample, progress)
     mistakes = looks if len(sample) == len(tests) else _mistakes(model, tests, progress)
     said(f"attacking {count(min(attacked, int(sample.right.sum())), 'picture')}")
     attacks = adversarial.robustness(model, looks, attacked, seed=seed, shown=progress)
-    page, facts = composed(run, model, tests, looks, mistakes, attacks, full)
+    searched = learnt(run)
+    searched = searched.of(drawn(searched, SEARCHED, seed))
+    said(f"searching {count(len(searched), 'picture')} that it learnt from for what it should not go by")
+    findings = biases(model, searched, seed, progress)
+    again = remedied(run, searched, findings, folder / REMEDY, remedy, seed, device, said)
+    page, facts = composed(run, model, tests, looks, mistakes, attacks, len(searched), findings, again, full)
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / NUMBERS, json.dumps(facts, indent=1, allow_nan=False) + "\n")
     return Study(write_whole(folder / PAGE, report.html(page)), facts)
@@ -123,32 +137,85 @@ def opened(source: Path, out: Path | None, seed: int, device: torch.device | str
     return found, out
 
 
-def tested(run: Run, data: Path | None, say: Say) -> Sample:
-    """The test pictures that are still there, with what the network said of them.
+def located(run: Run, data: Path | None, say: Say) -> Run:
+    """The run with its pictures where they are now, in ``data`` if that is given; those that are gone are left out.
+
+    Raises:
+        InputError: all are.
+    """
+    dataset = run.dataset
+    root = data or dataset.root
+    items, kept = [], []
+    for number, item in enumerate(dataset.items):
+        path, mask = (each and (root / dataset.name(replace(item, path=each))) for each in (item.path, item.mask))
+        if path and path.is_file():
+            items.append(replace(item, path=path, mask=mask if mask and mask.is_file() else None))
+            kept.append(number)
+    if not kept:
+        example = dataset.name(dataset.items[0])
+        raise InputError(f"the pictures of {run.folder} are not in {root} (no {example}): say where with --data FOLDER")
+    if gone := len(dataset) - len(kept):
+        say(f"{count(gone, 'picture')} of {len(dataset)} can't be found and {'is' if gone == 1 else 'are'} left out")
+    there = replace(dataset, root=root, items=tuple(items))
+    return replace(run, dataset=there, probabilities=run.probabilities[kept])
+
+
+def tested(run: Run) -> Sample:
+    """The test pictures, with what the network said of them.
 
     Raises:
         InputError: there is none.
     """
-    dataset = run.dataset
-    numbers = dataset.of("test")
-    items = [dataset.items[i] for i in numbers]
-    names = [dataset.name(item) for item in items]
-    if data is not None:
-        moved = {item: data / dataset.name(replace(item, path=item.mask)) for item in items if item.mask}
-        items = [replace(item, path=data / name, mask=moved.get(item)) for item, name in zip(items, names, strict=True)]
-    there = [i for i, item in enumerate(items) if item.path.is_file()]
-    if not items:
+    numbers = run.dataset.of("test")
+    if not numbers:
         raise InputError(f"{run.folder} has no test pictures to study: train it with a test split")
-    if not there:
-        root = data or dataset.root
-        raise InputError(
-            f"the pictures of {run.folder} are not in {root} (no {names[0]}): say where with --data FOLDER"
+    items = [run.dataset.items[i] for i in numbers]
+    return Sample(items, [run.dataset.name(item) for item in items], run.dataset.classes, run.probabilities[numbers])
+
+
+def learnt(run: Run) -> Sample:
+    """The pictures that it learnt from, or was chosen by."""
+    numbers = run.dataset.of("train", "val")
+    items = [run.dataset.items[i] for i in numbers]
+    return Sample(items, [run.dataset.name(item) for item in items], run.dataset.classes, run.probabilities[numbers])
+
+
+def biases(model: Model, searched: Sample, seed: int, progress: bool) -> list[Finding] | InputError:
+    """What these pictures teach beside the object, and whether the network goes by it; or why that can't be said."""
+    masks = [item.mask for item in searched.pictures]
+    try:
+        return audit(
+            model,
+            [item.path for item in searched.pictures],
+            searched.labels.tolist(),
+            searched.classes,
+            masks=masks if any(masks) else None,
+            seed=seed,
+            most=len(searched),
+            progress=progress,
         )
-    if gone := len(items) - len(there):
-        say(f"{count(gone, 'test picture')} of {len(items)} can't be found and {'is' if gone == 1 else 'are'} left out")
-    items = [item if item.mask is None or item.mask.is_file() else replace(item, mask=None) for item in items]
-    whole = Sample(items, names, dataset.classes, run.probabilities[numbers])
-    return whole.of(there) if gone else whole
+    except InputError as error:  # too few pictures for the audit are enough for the rest
+        return error
+
+
+def remedied(
+    run: Run,
+    searched: Sample,
+    found: list[Finding] | InputError,
+    out: Path,
+    wanted: bool | None,
+    seed: int,
+    device: torch.device | str,
+    say: Say,
+) -> Remedy | str | None:
+    """The network trained without what it goes by most; why that was not tried; or None for nothing to remove."""
+    used = [] if isinstance(found, InputError) else [one for one in found if one.used.interval[0] > 0]
+    if not used:
+        return None
+    if not (run.report.get("phase") == "frozen" if wanted is None else wanted):
+        return "Training once more takes as long as the first time: --remedy does it."
+    again = removed(run, list(searched.pictures), used[0], out, seed=seed, device=device, say=say)
+    return again or f"The {used[0].name} can't be edited into pictures or out of them."
 
 
 def drawn(sample: Sample, most: int, seed: int) -> list[int]:
@@ -177,6 +244,9 @@ def composed(
     looks: Looks,
     mistakes: Looks | None,
     attacks: adversarial.Robustness | None,
+    searched: int,
+    found: list[Finding] | InputError,
+    again: Remedy | str | None,
     full: bool,
 ) -> tuple[report.Page, dict[str, Any]]:
     """The page, and the numbers that are on it."""
@@ -184,14 +254,17 @@ def composed(
     overall, gazes = gazing.gaze(looks), [gazing.gaze(looks, only) for only in classes]
     best = [gazing.best(looks, only, BEST) for only in classes]
     places = failures.places(looks)
+    findings = [finding.as_dict() for finding in found] if isinstance(found, list) else None
     fine = guided(model, looks, [number for own in best[: looked.CLASSES] for number in own])
     sections = [
         good.section(run.report, tests),
         looked.section(looks, overall, gazes, best, fine),
         fails.section(looks, places, mistakes, full),
         fooled.section(looks, attacks),
+        biased.section(findings, searched, str(found) if isinstance(found, InputError) else ""),
+        helps.section(None, findings, again) if isinstance(again, str) else helps.section(again, findings),
     ]
-    judged = judging.verdict(run.report, overall, attacks, None)
+    judged = judging.verdict(run.report, overall, attacks, findings)
     facts = {
         "limelight": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -207,8 +280,8 @@ def composed(
         "looks": [each.as_dict() for each in (overall, *gazes)],
         "fails": [place.as_dict(looks.sample.names) for place in places],
         "fooled": attacks.as_dict() if attacks else None,
-        "findings": [],
-        "remedy": None,
+        "findings": findings or [],
+        "remedy": again.as_dict() if isinstance(again, Remedy) else None,
     }
     page = report.Page(
         title=f"{listed(looks.sample.classes, 'or', 4)}?".capitalize(),

@@ -28,7 +28,7 @@ def model(run):
 
 @pytest.fixture(scope="session")
 def sample(run) -> Sample:
-    return tested(read_run(run), None, print)
+    return tested(read_run(run))
 
 
 @pytest.fixture(scope="session")

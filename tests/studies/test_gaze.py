@@ -13,7 +13,7 @@ from PIL import Image
 
 from limelight.studies import failures, gaze
 from limelight.studies.failures import EVERYWHERE, NOWHERE, where
-from limelight.studies.looks import CELLS, CONTRAST, COUNTER, LABEL, PREDICTED, Sample, look, share
+from limelight.studies.looks import CELLS, CONTRAST, COUNTER, LABEL, PREDICTED, Looks, Sample, look, share
 from limelight.studies.study import drawn
 from limelight.training import Picture
 
@@ -103,6 +103,14 @@ def test_pictures_without_masks_are_left_out_of_the_objects_share(model, sample)
     assert looks.has_mask.tolist() == [True] * 3 + [False] * 3
     on_object = gaze.gaze(looks).share(gaze.OBJECT)
     assert on_object is None or on_object.pictures <= 3
+
+
+def test_a_coarse_map_can_not_lie_on_the_object_alone(looks):
+    """As coarse as its grid is: a perfect map has more there than an even one, and less than all."""
+    on_object = gaze.gaze(looks).share(gaze.OBJECT)
+    assert on_object.area < on_object.ceiling < 1
+    whole = Looks(looks.sample, looks.explanation, np.ones_like(looks.on_object))
+    assert gaze.gaze(whole).share(gaze.OBJECT).ceiling == pytest.approx(1)
 
 
 def test_a_gaze_says_what_it_rests_on(looks):

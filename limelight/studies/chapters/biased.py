@@ -18,111 +18,111 @@ EXAMPLES = 6
 """Pictures that are shown for each finding."""
 CLOSE = 1.6
 """How much wider than its box a close-up is."""
-_KINDS = {
-    "mark": "A mark",
-    "place": "A place",
-    "background": "The background",
-    "tint": "The colour of the light",
-    "sharpness": "Sharpness and noise",
-    "border": "What lies at the border",
-    "metadata": "What the files give away",
-    "concept": "A thing beside the object",
-}
+_KINDS = {"mark": "a mark", "place": "a place", "concept": "a thing beside the object"}
 
 
 def used(finding: Mapping[str, Any]) -> bool:
     """Whether the network's answers depend on it: the interval of its effect leaves 0 out."""
-    effect = finding["used"] or {}
-    return effect.get("interval") is not None and effect["interval"][0] > 0
+    return finding["used"]["interval"][0] > 0
 
 
-def section(findings: Sequence[Mapping[str, Any]], root: Path, tried: str = "") -> Section:
+def section(findings: Sequence[Mapping[str, Any]] | None, searched: int, why_not: str = "") -> Section:
     """What tells the classes apart without being the object, strongest first, and whether the network goes by it.
 
     Args:
-        findings: as in study.json.
-        root: what the paths of their regions are relative to.
-        tried: what was looked for, in a sentence.
+        findings: as in study.json; None where it could not be searched.
+        searched: how many pictures were.
+        why_not: why it could not be.
     """
+    question = "Is the data set biased, and does the network use it?"
+    if findings is None:
+        return Section("biased", question, answer(findings), [Note(why_not)])
     blocks: list[Block] = [
         Prose(
             [
-                "Two questions, asked apart: what in these pictures tells the classes from each other without being "
-                "the object, and does the network go by it? Each candidate is painted over where it is and put into "
-                "pictures of the other class where it is not; how far that moves the network's answer, beyond what the "
-                "same done with something harmless moves it, is its effect."
+                f"Two questions, asked apart, of the {count(searched, 'picture')} that it learnt from: what in them "
+                "tells the classes from each other without being the object, and does the network go by it? Looked for "
+                "were marks that repeat, colours, brightness, sharpness and noise, the border, and what the files give "
+                "away. Each candidate is then taken out of pictures that have it and put into pictures of other "
+                "classes; how far that moves the network's answer, beyond a control of the same size, is its effect."
             ]
         )
     ]
-    if tried:
-        blocks.append(Note(tried, "What was looked for."))
-    blocks += [_finding(number, finding, root) for number, finding in enumerate(findings, 1)]
-    return Section("biased", "Is the data set biased, and does the network use it?", answer(findings), blocks)
+    blocks += [_finding(number, finding) for number, finding in enumerate(findings, 1)]
+    return Section("biased", question, answer(findings), blocks)
 
 
-def answer(findings: Sequence[Mapping[str, Any]]) -> str:
+def answer(findings: Sequence[Mapping[str, Any]] | None) -> str:
     """In one sentence."""
+    if findings is None:
+        return "That could not be searched."
     if not findings:
-        return "No bias was found: nothing but the object tells the classes apart, as far as was looked."
+        return "No bias was found: as far as was looked, nothing but the object tells the classes apart."
     first = findings[0]
     more = f" ({count(len(findings) - 1, 'more finding')} below)" if len(findings) > 1 else ""
-    goes = "and the network goes by it" if used(first) else "though the network does not go by it"
+    goes = "and the network goes by it" if used(first) else "but the network was not seen to go by it"
     return f"Yes: {_short(first)}, {goes}{more}."
 
 
 def _short(finding: Mapping[str, Any]) -> str:
-    what = str(_KINDS.get(finding["kind"], finding["kind"]))
-    what = what[:1].lower() + what[1:]
-    return f"{what} gives “{finding['class']}” away and is right by itself in {percent(finding['accuracy_alone'])}"
+    return f"{_name(finding)} gives “{finding['class']}” away, right by itself in {percent(finding['accuracy_alone'])}"
 
 
-def _finding(number: int, finding: Mapping[str, Any], root: Path) -> Group:
-    regions = finding.get("regions") or []
-    basis = pictures(finding["pictures"]) if finding.get("pictures") else _rests(regions)
+def _name(finding: Mapping[str, Any]) -> str:
+    """What it is, in words: "a mark", "the colour cast"."""
+    if finding["kind"] in _KINDS:
+        return _KINDS[finding["kind"]]
+    return f"the {finding['name']}"
+
+
+def _finding(number: int, finding: Mapping[str, Any]) -> Group:
+    effect = finding["used"]
+    basis = pictures(finding["cases"])
     numbers = [
-        Number(
-            percent(finding["accuracy_alone"]),
-            "right by this alone",
-            basis,
-            _interval(finding.get("interval")),
-        )
+        Number(percent(finding["accuracy_alone"]), "right by this alone", basis, _guessing(finding["interval"])),
     ]
-    if effect := finding.get("used"):
-        value = effect["effect"]
-        told = f"{value * 100:+.0f} points" if -1 <= value <= 1 else f"{value:+.2f}"
-        low_high = effect.get("interval")
-        detail = f"{low_high[0] * 100:+.0f} to {low_high[1] * 100:+.0f}, at 95% confidence" if low_high else ""
-        basis = pictures(effect["pictures"]) if effect.get("pictures") else basis
-        numbers.append(Number(told, "what it moves the network's answer", basis, detail))
+    if effect["cases"]:
+        tried = pictures(effect["cases"])
+        low, high = effect["interval"]
+        detail = f"{_points(low)} to {_points(high)}, corrected for all candidates"
+        numbers.append(Number(f"{_points(effect['effect'])} points", "moves the network's answer by", tried, detail))
+        if effect["removed"] is not None:
+            numbers.append(Number(f"{_points(-effect['removed'])} points", "when it is taken out", tried))
+        if effect["inserted"] is not None:
+            numbers.append(Number(f"{_points(effect['inserted'])} points", "when it is put in elsewhere", tried))
+    if finding["outside"] is not None:
+        numbers.append(Number(percent(finding["outside"]), "of it lies off the object", basis))
     blocks: list[Block] = [Numbers(numbers)]
-    if shown := _shown(regions, root):
-        whole, close = shown
-        blocks.append(Gallery(close, "Close up, where it was found:", small=True))
+    regions = finding["regions"]
+    if regions:
+        whole, close = _shown(regions)
+        blocks.append(Gallery(close, f"Close up, {len(close)} of {count(len(regions), 'place')}:", small=True))
         blocks.append(Gallery(whole, "In the pictures:"))
-    kind = _KINDS.get(finding["kind"], finding["kind"])
-    return Group(f"{number}. {kind}: {finding['class']}", blocks, capital(finding["sentence"]))
+    title = f"{number}. {capital(_name(finding))}, with {finding['class']}"
+    return Group(title, blocks, capital(finding["sentence"]))
 
 
-def _interval(interval: Sequence[float] | None) -> str:
-    return f"{between(interval)}, at 95% confidence" if interval else ""
+def _points(share: float) -> str:
+    return f"{share * 100:+.0f}"
 
 
-def _rests(regions: Sequence[Mapping[str, Any]]) -> str:
-    return f"found in {count(len({region['path'] for region in regions}), 'picture')}" if regions else ""
+def _guessing(interval: Sequence[float]) -> str:
+    return f"{between(interval)}, corrected for all candidates; guessing gets 50%"
 
 
-def _shown(regions: Sequence[Mapping[str, Any]], root: Path) -> tuple[list[Picture], list[Picture]] | None:
-    """The first pictures with their boxes, and the boxes close up."""
+def _shown(regions: Sequence[Mapping[str, Any]]) -> tuple[list[Picture], list[Picture]]:
+    """A few pictures with their boxes, evenly from all of them, and the boxes close up."""
     boxes: dict[str, list[Box]] = {}
     for region in regions:
         boxes.setdefault(str(region["path"]), []).append(tuple(region["box"]))
+    step = max(len(boxes) / EXAMPLES, 1)
+    chosen = [list(boxes.items())[int(i * step)] for i in range(min(EXAMPLES, len(boxes)))]
     whole, close = [], []
-    for path, own in list(boxes.items())[:EXAMPLES]:
-        photo = read(root / path).pil()
-        name = Path(path).name
+    for path, own in chosen:
+        photo, name = read(path).pil(), Path(path).name
         whole.append(inlined(boxed(photo, own), f"{name} with a box around what was found", name))
         close.append(inlined(_close(photo, own[0]), f"What was found in {name}, close up", name, side=200))
-    return (whole, close) if whole else None
+    return whole, close
 
 
 def _close(photo: Image.Image, box: Box) -> Image.Image:

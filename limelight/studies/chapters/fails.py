@@ -90,7 +90,7 @@ def _rates(looks: Looks, places: Sequence[Place]) -> Bars:
             f"{len(place.wrong)} of {count(len(place.numbers), 'picture')}",
             place.interval,
             overall,
-            "bad" if place.interval[0] > overall else "plain",
+            "bad" if len(place.wrong) > 2 and place.interval[0] > overall else "plain",
         )
         for place in places
         if len(place.numbers) >= FEWEST

@@ -39,6 +39,13 @@ def section(looks: Looks, found: Robustness | None) -> Section:
         Beside([_flips(rows), _moves(rows)]),
         Note(claim(found), "What the Grad-CAM paper says of this."),
     ]
+    if len(looks.sample.classes) == 2:
+        text = (
+            "What speaks for the one class is mostly what speaks against the other, so a map of the true class can "
+            "hardly outlast an attack that makes the network certain of the other. The paper's networks had 1,000 "
+            "classes to go to."
+        )
+        blocks.append(Note(text, "Two classes are a hard case."))
     blocks += [_example(looks, example) for example in found.examples]
     return Section("fooled", "Is it fooled?", answer(found), blocks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ def section(report: dict[str, Any], sample: Sample) -> Section:
             Folded("The figures of each class", [_by_class(report)]),
         ],
     )
+
+
+def copies(report: Mapping[str, Any]) -> list[str]:
+    """What was told of pictures that are both in the test and in what was learnt from."""
+    return [text for text in report.get("duplicates", []) if "in test and in" in text or "and in test" in text]
 
 
 def _numbers(report: dict[str, Any]) -> Numbers:
@@ -129,7 +135,7 @@ def _by_class(report: dict[str, Any]) -> Table:
 
 
 def _remarks(report: dict[str, Any]) -> list[Block]:
-    across = [text for text in report.get("duplicates", []) if " in test" in text or "two labels" in text]
+    across = copies(report)
     remarks: list[Block] = []
     if across:
         more = f" and {len(across) - 1} more such pairs" if len(across) > 1 else ""

@@ -70,10 +70,13 @@ def answer(gaze: Gaze) -> str:
     assert middle is not None
     assert corners is not None
     if on_object is not None:
-        verb = "Mostly at the object" if on_object.mean >= 0.5 else "Only partly at the object"
+        assert on_object.ceiling is not None
+        halfway = (on_object.area + on_object.ceiling) / 2
+        verb = "Mostly at the object" if on_object.mean >= halfway else "Only partly at the object"
         return (
-            f"{verb}: {percent(on_object.mean)} of its maps falls on it, and the object covers "
-            f"{percent(on_object.area)} of the picture ({count(on_object.pictures, 'picture')} with masks)."
+            f"{verb}: {percent(on_object.mean)} of its maps falls on it; an even map would have "
+            f"{percent(on_object.area)} there, and a perfect one, as coarse as these are, {percent(on_object.ceiling)} "
+            f"({count(on_object.pictures, 'picture')} with masks)."
         )
     place = max((middle, corners), key=lambda one: one.times)
     if place.times < 1.25:
