@@ -37,7 +37,7 @@ def edges(
 ) -> Float[Tensor, "batch rows columns"]:
     """How strongly the picture changes around each pixel (Sobel's filter), blurred by ``smooth`` pixels.
 
-    What a map is worth that shows the picture and not the network (Adebayo et al. 2018, sec. 4.2).
+    What a map is worth that shows the picture and not the network (Adebayo et al. 2018).
     """
     grey = images.mean(dim=1, keepdim=True)
     slope = grey.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 8

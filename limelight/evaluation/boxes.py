@@ -114,9 +114,17 @@ def boxes_from_maps(seen: Float[Tensor, "batch rows columns"], threshold: float 
 
 
 def all_boxes(seen: Float[Tensor, "rows columns"], threshold: float) -> Float[Tensor, "n 4"]:
-    """The boxes around every connected part of one map above a share of its maximum."""
+    """The boxes around every connected part of one map above a share of its maximum; none of a map of zeros."""
     labels = components(_above(seen[None], threshold))[0]
-    return around(torch.stack([labels == number for number in labels[labels >= 0].unique()] or [labels > 0]))
+    on = labels >= 0
+    numbers, part = labels[on].unique(return_inverse=True)
+    ends = []
+    for places in on.nonzero().T:  # the rows of all pixels, then the columns
+        first = torch.full_like(numbers, max(on.shape)).scatter_reduce(0, part, places, "amin")
+        last = torch.zeros_like(numbers).scatter_reduce(0, part, places, "amax")
+        ends.append((first, last + 1))
+    (y0, y1), (x0, x1) = ends
+    return torch.stack([x0, y0, x1, y1], dim=1).float()
 
 
 def _above(seen: Tensor, threshold: float) -> Tensor:

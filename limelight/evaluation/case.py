@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from limelight.borrow import borrowed
 from limelight.cut import LayerSpec
 from limelight.errors import MetricError, ZeroMapWarning
+from limelight.evaluation.baselines import chance_maps
 from limelight.evaluation.boxes import around as box_around
 from limelight.evaluation.boxes import check_boxes, rasterised
 from limelight.evaluation.nearby import Nearby, shifting
@@ -118,6 +119,15 @@ class Case:
     def with_maps(self, maps: Tensor) -> Case:
         """The same case with other maps, of which nothing can be asked again: a chance map's."""
         return replace(self, maps=maps.to(self.maps), explainer=None, given_controls=None)
+
+    def chance(self, kind: str, first: int = 0) -> Case:
+        """The same case with maps that know nothing of the network, on the same grid.
+
+        Args:
+            kind: one of :data:`limelight.evaluation.baselines.CHANCE`.
+            first: the number of the first picture among all of them, of which its random map depends.
+        """
+        return self.with_maps(chance_maps(kind, self.inputs, (self.maps.shape[1], self.maps.shape[2]), first=first))
 
     # ---- what metrics are named after
 

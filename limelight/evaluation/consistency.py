@@ -123,7 +123,7 @@ def _enter(name: str, change: Change) -> None:
     register(
         f"consistency_{name}",
         title=f"Consistency ({name})",
-        source="equivariance and invariance of explanations: Crabbé & van der Schaar 2023, arXiv 2304.06715, def. 2.1",
+        source="equivariance and invariance of explanations: Crabbé & van der Schaar 2023, arXiv 2304.06715",
         question="stable",
         better="higher",
         range=(-1.0, 1.0),

@@ -41,7 +41,7 @@ def _said(portions: Tensor, gone: Tensor) -> Float[Tensor, "batch subsets"]:
 @register(
     "faithfulness_correlation",
     title="Faithfulness correlation",
-    source="Bhatt et al. 2020, arXiv 2005.00631, eq. 1 (mu_F), over cells",
+    source="Bhatt et al. 2020, arXiv 2005.00631, mu_F, over cells",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -65,7 +65,7 @@ def faithfulness_correlation(
 @register(
     "mufidelity",
     title="MuFidelity",
-    source="Bhatt et al. 2020, arXiv 2005.00631, eq. 1, by ranks as Xplique has it",
+    source="Bhatt et al. 2020, arXiv 2005.00631, mu_F, by ranks as Xplique has it",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -89,7 +89,7 @@ def mu_fidelity(
 @register(
     "faithfulness_estimate",
     title="Faithfulness estimate",
-    source="Alvarez-Melis & Jaakkola 2018, arXiv 1806.07538, sec. 3 and 5.1",
+    source="Alvarez-Melis & Jaakkola 2018, arXiv 1806.07538, faithfulness",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -105,7 +105,7 @@ def faithfulness_estimate(
 @register(
     "sensitivity_n",
     title="Sensitivity-n",
-    source="Ancona et al. 2018, arXiv 1711.06104, sec. 4 and fig. 4",
+    source="Ancona et al. 2018, arXiv 1711.06104, sec. 4",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -134,7 +134,7 @@ def sensitivity_n(
 @register(
     "infidelity",
     title="Infidelity",
-    source="Yeh et al. 2019, arXiv 1901.09392, def. 2.1, removing random squares (sec. 2.3); scaled as captum does",
+    source="Yeh et al. 2019, arXiv 1901.09392, def. 2.1, removing random squares; scaled as captum does",
     question="faithful",
     better="lower",
     range=(0.0, math.inf),
@@ -167,7 +167,7 @@ def infidelity(
 @register(
     "monotonicity",
     title="Monotonicity",
-    source="Arya et al. 2019 (AIX360), arXiv 1909.03012; Luss et al. 2019, arXiv 1905.12698, sec. 4.2",
+    source="Arya et al. 2019 (AIX360), arXiv 1909.03012; Luss et al. 2019, arXiv 1905.12698",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),
@@ -189,7 +189,7 @@ def monotonicity(
 @register(
     "monotonicity_correlation",
     title="Monotonicity (correlation)",
-    source="Nguyen & Martinez 2020, arXiv 2007.07584, sec. 3.2.2",
+    source="Nguyen & Martinez 2020, arXiv 2007.07584",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -225,7 +225,7 @@ def selectivity(
 @register(
     "irof",
     title="IROF",
-    source="Rieger & Hansen 2020, arXiv 2003.08747, eq. 1",
+    source="Rieger & Hansen 2020, arXiv 2003.08747",
     question="faithful",
     better="higher",
     passes="segments",
@@ -281,7 +281,7 @@ def completeness(
 @register(
     "non_sensitivity",
     title="Non-sensitivity",
-    source="Nguyen & Martinez 2020, arXiv 2007.07584, sec. 3.2.1, as a share of the cells",
+    source="Nguyen & Martinez 2020, arXiv 2007.07584, as a share of the cells",
     question="faithful",
     better="lower",
     range=(0.0, 1.0),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PERCENTILES = tuple(i / 10 for i in range(1, 10))
 """Shares of the pixels at which ROAD looks."""
 BINS = (0.01, 0.05, 0.1, 0.2, 0.5)
-"""Shares at which sufficiency and comprehensiveness look (DeYoung et al. 2020, sec. 5.2)."""
+"""Shares at which sufficiency and comprehensiveness look (DeYoung et al. 2020)."""
 
 
 def evenly(steps: int) -> tuple[float, ...]:
@@ -38,7 +38,7 @@ def area(curve: Float[Tensor, "steps batch"]) -> Float[Tensor, "batch"]:
 @register(
     "deletion",
     title="Deletion",
-    source="Petsiuk et al. 2018 (RISE), arXiv 1806.07421, sec. 3.3",
+    source="Petsiuk et al. 2018 (RISE), arXiv 1806.07421, the causal metrics",
     question="faithful",
     better="lower",
     range=(0.0, 1.0),
@@ -52,7 +52,7 @@ def deletion(removal: Removal, *, steps: int = 100, baseline: str = "blur", regi
 @register(
     "insertion",
     title="Insertion",
-    source="Petsiuk et al. 2018 (RISE), arXiv 1806.07421, sec. 3.3",
+    source="Petsiuk et al. 2018 (RISE), arXiv 1806.07421, the causal metrics",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),
@@ -69,7 +69,7 @@ def insertion(removal: Removal, *, steps: int = 100, baseline: str = "blur", reg
 @register(
     "margin",
     title="Insertion minus deletion",
-    source="Zhang et al. 2021 (Group-CAM), arXiv 2103.13859, sec. 4.2, the over-all score",
+    source="Zhang et al. 2021 (Group-CAM), arXiv 2103.13859, the over-all score",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -105,7 +105,7 @@ def pixel_flipping(removal: Removal, *, steps: int = 100, baseline: str = "zero"
 @register(
     "morf",
     title="Most relevant first (MoRF)",
-    source="Samek et al. 2017, arXiv 1509.06321, eq. 9 to 11",
+    source="Samek et al. 2017, arXiv 1509.06321",
     question="faithful",
     better="lower",
     range=(0.0, 1.0),
@@ -121,7 +121,7 @@ def most_relevant_first(
 @register(
     "lerf",
     title="Least relevant first (LeRF)",
-    source="Samek et al. 2017, arXiv 1509.06321, sec. 3.3; Ancona et al. 2018, arXiv 1711.06104",
+    source="Samek et al. 2017, arXiv 1509.06321; Ancona et al. 2018, arXiv 1711.06104",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),
@@ -164,7 +164,7 @@ def aopc(
 @register(
     "comprehensiveness",
     title="Comprehensiveness",
-    source="DeYoung et al. 2020 (ERASER), arXiv 1911.03429, eq. 1 and sec. 5.2",
+    source="DeYoung et al. 2020 (ERASER), arXiv 1911.03429, eq. 1, over bins",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -180,7 +180,7 @@ def comprehensiveness(
 @register(
     "sufficiency",
     title="Sufficiency",
-    source="DeYoung et al. 2020 (ERASER), arXiv 1911.03429, eq. 2 and sec. 5.2",
+    source="DeYoung et al. 2020 (ERASER), arXiv 1911.03429, eq. 2, over bins",
     question="faithful",
     better="lower",
     range=(-1.0, 1.0),
@@ -195,7 +195,7 @@ def sufficiency(removal: Removal, *, bins: Sequence[float] = BINS, baseline: str
 @register(
     "road_morf",
     title="ROAD, most relevant first",
-    source="Rong et al. 2022, arXiv 2202.00449, sec. 4",
+    source="Rong et al. 2022, arXiv 2202.00449",
     question="faithful",
     better="lower",
     range=(-1.0, 1.0),
@@ -209,7 +209,7 @@ def road_most_relevant_first(removal: Removal, *, percentiles: Sequence[float] =
 @register(
     "road_lerf",
     title="ROAD, least relevant first",
-    source="Rong et al. 2022, arXiv 2202.00449, sec. 4",
+    source="Rong et al. 2022, arXiv 2202.00449",
     question="faithful",
     better="higher",
     range=(-1.0, 1.0),
@@ -225,7 +225,7 @@ def road_least_relevant_first(
 @register(
     "road",
     title="ROAD, combined",
-    source="Rong et al. 2022, arXiv 2202.00449, sec. 4; (LeRF - MoRF) / 2 as pytorch-grad-cam combines them",
+    source="Rong et al. 2022, arXiv 2202.00449; (LeRF - MoRF) / 2 as pytorch-grad-cam combines them",
     question="faithful",
     better="higher",
     range=(-0.5, 0.5),

@@ -23,7 +23,7 @@ SHARES = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.21, 0.34, 0.5,
 def webp_bytes(images: Float[Tensor, "n channels rows columns"], low: Tensor, high: Tensor) -> Float[Tensor, " n"]:
     """The length of each picture as a lossless WebP file, its values from ``low`` to ``high`` on 256 levels.
 
-    An estimate of how much information it holds (Kapishnikov et al. 2019, sec. 4.1).
+    An estimate of how much information it holds (Kapishnikov et al. 2019).
     """
     from torchvision.transforms.functional import to_pil_image
 
@@ -83,7 +83,7 @@ def _curves(maps: Tensor, scene: Scene, shares: Sequence[float], baseline: str, 
 @register(
     "sic",
     title="Softmax information curve (SIC)",
-    source="Kapishnikov et al. 2019 (XRAI), arXiv 1906.02825, sec. 4",
+    source="Kapishnikov et al. 2019 (XRAI), arXiv 1906.02825",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),
@@ -113,7 +113,7 @@ def softmax_information(
 @register(
     "aic",
     title="Accuracy information curve (AIC)",
-    source="Kapishnikov et al. 2019 (XRAI), arXiv 1906.02825, sec. 4",
+    source="Kapishnikov et al. 2019 (XRAI), arXiv 1906.02825",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),

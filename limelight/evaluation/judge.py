@@ -81,6 +81,7 @@ class RedReader(nn.Module):
         self.window = nn.Conv2d(1, 1, 4, stride=4, bias=False)
         with torch.no_grad():
             self.colour.weight.copy_(torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1))
+            assert self.colour.bias is not None
             self.colour.bias.fill_(-0.3)
             self.window.weight.fill_(1 / 16)
         self.requires_grad_(False)

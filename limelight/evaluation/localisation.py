@@ -26,7 +26,7 @@ THRESHOLDS = tuple(i / 20 for i in range(20))
 @register(
     "pointing",
     title="Pointing game",
-    source="Zhang et al. 2016, arXiv 1608.00507, sec. 4.1",
+    source="Zhang et al. 2016, arXiv 1608.00507",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -63,7 +63,7 @@ def grown(masks: Bool[Tensor, "batch rows columns"], by: float) -> Bool[Tensor, 
 def difficult(masks: Bool[Tensor, "batch rows columns"], distractors: Bool[Tensor, "batch"]) -> Bool[Tensor, "batch"]:
     """The pointing game's difficult part: the target covers less than a quarter, and something else is there too.
 
-    Zhang et al. 2016, sec. 4.1. ``distractors`` says which pictures show another class as well.
+    Zhang et al. 2016. ``distractors`` says which pictures show another class as well.
     """
     return (masks.flatten(1).float().mean(dim=1) < 0.25) & distractors
 
@@ -76,7 +76,7 @@ def off_centre(masks: Bool[Tensor, "batch rows columns"]) -> Bool[Tensor, "batch
 @register(
     "energy_pointing",
     title="Energy-based pointing game",
-    source="Wang et al. 2020 (Score-CAM), arXiv 1910.01279, sec. 4.3",
+    source="Wang et al. 2020 (Score-CAM), arXiv 1910.01279",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -91,7 +91,7 @@ def energy_pointing(
 @register(
     "relevance_mass",
     title="Relevance mass accuracy",
-    source="Arras et al. 2022, arXiv 2003.07258, eq. 2",
+    source="Arras et al. 2022, arXiv 2003.07258",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -110,7 +110,7 @@ def relevance_mass(
 @register(
     "relevance_rank",
     title="Relevance rank accuracy",
-    source="Arras et al. 2022, arXiv 2003.07258, eq. 5",
+    source="Arras et al. 2022, arXiv 2003.07258",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -126,7 +126,7 @@ def relevance_rank(
 @register(
     "top_k",
     title="Top-k intersection",
-    source="Theiner et al. 2021, arXiv 2104.14995, sec. 4",
+    source="Theiner et al. 2021, arXiv 2104.14995",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -142,7 +142,7 @@ def top_k(
 @register(
     "attribution_localisation",
     title="Attribution localisation",
-    source="Kohlbrenner et al. 2020, arXiv 1910.09840, eq. 7 and 8",
+    source="Kohlbrenner et al. 2020, arXiv 1910.09840, mu and mu_w",
     question="located",
     better="higher",
 )
@@ -160,7 +160,7 @@ def attribution_localisation(
 @register(
     "focus",
     title="Focus",
-    source="Arias-Duart et al. 2022, arXiv 2109.15035, eq. 1",
+    source="Arias-Duart et al. 2022, arXiv 2109.15035",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -220,7 +220,7 @@ def iou_sweep(
         return torch.stack([box_iou(seen, boxes, threshold=threshold) for threshold in thresholds])
     return torch.stack(
         [
-            torch.stack([iou(all_boxes(one, t), own).amax() for one, own in zip(seen, boxes, strict=True)])
+            torch.stack([_best_of(all_boxes(one, t), own) for one, own in zip(seen, boxes, strict=True)])
             for t in thresholds
         ]
     )
@@ -229,7 +229,7 @@ def iou_sweep(
 def max_box_acc_v2(
     sweep: Float[Tensor, "thresholds pictures"], overlaps: Sequence[float] = (0.3, 0.5, 0.7)
 ) -> Float[Tensor, "pictures"]:
-    """MaxBoxAccV2 (Choe et al. 2020, arXiv 2001.07437, sec. 3.3): each picture's part in it, in [0, 1].
+    """MaxBoxAccV2 (Choe et al. 2022, arXiv 2007.04178): each picture's part in it, in [0, 1].
 
     For each overlap the threshold is the best one for all pictures together: give the sweep (:func:`iou_sweep` with
     ``every_part``) of the whole data set. The mean is the published figure.
@@ -242,7 +242,7 @@ def max_box_acc_v2(
 @register(
     "pixel_ap",
     title="Pixel average precision",
-    source="Choe et al. 2020, arXiv 2001.07437, sec. 3.3, of one picture",
+    source="Choe et al. 2020, arXiv 2001.07437, PxAP, of one picture",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -268,7 +268,7 @@ def pooled_average_precision(
 @register(
     "seed_iou",
     title="mIoU of seeds",
-    source="Kolesnikov & Lampert 2016, arXiv 1603.06098, sec. 3.1 (seeds at a share of the maximum)",
+    source="Kolesnikov & Lampert 2016, arXiv 1603.06098 (seeds at a share of the maximum)",
     question="located",
     better="higher",
     range=(0.0, 1.0),
@@ -307,7 +307,11 @@ def _hits(values: Tensor, masks: Tensor, sizes: Tensor) -> Tensor:
 
 
 def _best(found: Tensor, boxes: Sequence[Tensor]) -> Tensor:
-    return torch.stack([iou(one[None], own).amax() for one, own in zip(found, boxes, strict=True)])
+    return torch.stack([_best_of(one[None], own) for one, own in zip(found, boxes, strict=True)])
+
+
+def _best_of(found: Tensor, own: Tensor) -> Tensor:
+    return iou(found, own).amax() if len(found) else own.new_zeros(())
 
 
 def _average_precision(values: Tensor, truth: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
 BLUR = 1 / 22
-"""Standard deviation of the blur as a share of the shorter side: 10 pixels of 224 (Fong & Vedaldi 2017, sec. 4.1)."""
+"""Standard deviation of the blur as a share of the shorter side: 10 pixels of 224 (Fong & Vedaldi 2017)."""
 
 
 def ranks(

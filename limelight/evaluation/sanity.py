@@ -39,7 +39,7 @@ def rank_similarity(
 
 
 def structural_similarity(a: Float[Tensor, "batch height width"], b: Float[Tensor, "batch height width"]) -> Tensor:
-    """SSIM of two maps' magnitudes, each rescaled to [0, 1] (Adebayo et al. 2018, sec. 3)."""
+    """SSIM of two maps' magnitudes, each rescaled to [0, 1] (Adebayo et al. 2018)."""
     return ssim(rescale(a.abs()), rescale(b.abs()))
 
 
@@ -62,7 +62,7 @@ def similarities(
 @register(
     "cascading_randomisation",
     title="Cascading parameter randomisation",
-    source="Adebayo et al. 2018, arXiv 1810.03292, sec. 3.1",
+    source="Adebayo et al. 2018, arXiv 1810.03292",
     question="dependent",
     better="lower",
     range=(-1.0, 1.0),
@@ -90,7 +90,7 @@ def cascading_randomisation(
 @register(
     "independent_randomisation",
     title="Independent parameter randomisation",
-    source="Adebayo et al. 2018, arXiv 1810.03292, sec. 3.2",
+    source="Adebayo et al. 2018, arXiv 1810.03292",
     question="dependent",
     better="lower",
     range=(-1.0, 1.0),
@@ -115,7 +115,7 @@ def independent_randomisation(
 @register(
     "efficient_mprt",
     title="Efficient MPRT",
-    source="Hedström et al. 2024, arXiv 2401.06465, eq. 6 and 7",
+    source="Hedström et al. 2024, arXiv 2401.06465, eMPRT",
     question="dependent",
     better="higher",
     passes="a map",
@@ -148,7 +148,7 @@ def histogram_entropy(maps: Float[Tensor, "batch height width"], bins: int) -> F
 @register(
     "label_randomisation",
     title="Label randomisation",
-    source="Adebayo et al. 2018, arXiv 1810.03292, sec. 4",
+    source="Adebayo et al. 2018, arXiv 1810.03292",
     question="dependent",
     better="lower",
     range=(-1.0, 1.0),
@@ -170,7 +170,7 @@ def label_randomisation(
 @register(
     "random_logit",
     title="Random logit",
-    source="Sixt et al. 2020, arXiv 1912.09818, sec. 5.2",
+    source="Sixt et al. 2020, arXiv 1912.09818",
     question="dependent",
     better="lower",
     range=(-1.0, 1.0),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @register(
     "sparseness",
     title="Sparseness (Gini index)",
-    source="Chalasani et al. 2020, arXiv 1810.06583, def. 2 (Hurley & Rickard 2009, tab. I)",
+    source="Chalasani et al. 2020, arXiv 1810.06583; Hurley & Rickard 2009, arXiv 0811.4706",
     question="simple",
     better="higher",
     range=(0.0, 1.0),
@@ -35,7 +35,7 @@ def sparseness(signed: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "ba
 @register(
     "entropy",
     title="Entropy (complexity)",
-    source="Bhatt et al. 2020, arXiv 2005.00631, def. 4",
+    source="Bhatt et al. 2020, arXiv 2005.00631, mu_C",
     question="simple",
     better="lower",
     range=(0.0, math.inf),
@@ -50,7 +50,7 @@ def entropy(signed: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batch
 @register(
     "effective_complexity",
     title="Effective complexity",
-    source="Nguyen & Martinez 2020, arXiv 2007.07584, sec. 3.3, by magnitude",
+    source="Nguyen & Martinez 2020, arXiv 2007.07584, by magnitude",
     question="simple",
     better="lower",
     range=(0.0, math.inf),
@@ -80,7 +80,7 @@ def area(seen: Float[Tensor, "batch rows columns"], *, threshold: float = 0.5) -
 @register(
     "complexity",
     title="Complexity",
-    source="Poppi et al. 2021 (ADCC), arXiv 2104.10252, eq. 4",
+    source="Poppi et al. 2021 (ADCC), arXiv 2104.10252",
     question="simple",
     better="lower",
     range=(0.0, 1.0),

@@ -36,7 +36,7 @@ def _moved(nearby: Nearby, maps: Tensor) -> Float[Tensor, "samples batch"]:
 @register(
     "max_sensitivity",
     title="Max-sensitivity",
-    source="Yeh et al. 2019, arXiv 1901.09392, def. 4.1; relative to the map's own length as captum has it",
+    source="Yeh et al. 2019, arXiv 1901.09392, SENS_MAX; relative to the map's own length as captum has it",
     question="stable",
     better="lower",
     range=(0.0, math.inf),
@@ -58,7 +58,7 @@ def max_sensitivity(
 @register(
     "avg_sensitivity",
     title="Average sensitivity",
-    source="Yeh et al. 2019, arXiv 1901.09392, def. 4.1, the mean in place of the maximum (Bhatt et al. 2020, def. 3)",
+    source="Yeh et al. 2019, arXiv 1901.09392, the mean in place of the maximum (Bhatt et al. 2020, arXiv 2005.00631)",
     question="stable",
     better="lower",
     range=(0.0, math.inf),
@@ -80,7 +80,7 @@ def average_sensitivity(
 @register(
     "lipschitz",
     title="Local Lipschitz estimate",
-    source="Alvarez-Melis & Jaakkola 2018, arXiv 1806.08049, eq. 2",
+    source="Alvarez-Melis & Jaakkola 2018, arXiv 1806.08049",
     question="stable",
     better="lower",
     range=(0.0, math.inf),
@@ -141,7 +141,7 @@ def relative_stability(
     distances: Float[Tensor, "samples batch"],
     same: Bool[Tensor, "samples batch"],
 ) -> Float[Tensor, "batch"]:
-    """The largest relative change of the map by what else changed (Agarwal et al. 2022, eq. 2, 3 and 5).
+    """The largest relative change of the map by what else changed (Agarwal et al. 2022, arXiv 2203.06877).
 
     Changes are relative value by value, zeros counting as ``1e-6``. Only where the prediction stayed the ``same``; NaN
     where it never did.
@@ -155,7 +155,7 @@ def relative_stability(
 @register(
     "relative_input_stability",
     title="Relative input stability",
-    source="Agarwal et al. 2022, arXiv 2203.06877, eq. 2",
+    source="Agarwal et al. 2022, arXiv 2203.06877",
     question="stable",
     better="lower",
     range=(0.0, math.inf),
@@ -179,7 +179,7 @@ def relative_input_stability(
 @register(
     "relative_output_stability",
     title="Relative output stability",
-    source="Agarwal et al. 2022, arXiv 2203.06877, eq. 5",
+    source="Agarwal et al. 2022, arXiv 2203.06877",
     question="stable",
     better="lower",
     range=(0.0, math.inf),
@@ -196,7 +196,7 @@ def relative_output_stability(
 @register(
     "relative_representation_stability",
     title="Relative representation stability",
-    source="Agarwal et al. 2022, arXiv 2203.06877, eq. 3",
+    source="Agarwal et al. 2022, arXiv 2203.06877",
     question="stable",
     better="lower",
     range=(0.0, math.inf),
@@ -215,7 +215,7 @@ def relative_representation_stability(
 @register(
     "input_invariance",
     title="Input invariance",
-    source="Kindermans et al. 2019, arXiv 1711.00867, sec. 2, as a relative error",
+    source="Kindermans et al. 2019, arXiv 1711.00867, as a relative error",
     question="stable",
     better="lower",
     range=(0.0, math.inf),
@@ -238,7 +238,7 @@ def input_invariance(
 
 
 def map_distance(a: Float[Tensor, "batch height width"], b: Float[Tensor, "batch height width"]) -> Tensor:
-    """sqrt(1 - |Spearman's correlation|), ``(batch,)`` (Fel et al. 2022, sec. 4.1)."""
+    """sqrt(1 - |Spearman's correlation|), ``(batch,)`` (Fel et al. 2022)."""
     return (1 - spearman(a.flatten(1), b.flatten(1)).abs()).sqrt()
 
 
@@ -247,7 +247,7 @@ def generalisation(
     right: Bool[Tensor, "networks batch"],
     fold: Tensor,
 ) -> tuple[float, float]:
-    """MeGe and ReCo of a method (Fel et al. 2022, arXiv 2009.04521, eq. 5 to 8): both in [0, 1], higher is better.
+    """MeGe and ReCo of a method (Fel et al. 2022, arXiv 2009.04521): both in [0, 1], higher is better.
 
     Networks are trained on a data set less one fold each. On a picture of fold ``i`` network ``i``, which never saw it,
     is compared with each that did. MeGe says how alike their maps are where both are right, ReCo whether a distance

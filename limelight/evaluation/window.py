@@ -76,7 +76,7 @@ def average_increase(
 @register(
     "average_gain",
     title="Average gain",
-    source="Zhang et al. 2024 (Opti-CAM), arXiv 2301.07002, eq. 14",
+    source="Zhang et al. 2024 (Opti-CAM), arXiv 2301.07002",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),
@@ -90,7 +90,7 @@ def average_gain(through: Through, scores: Float[Tensor, "batch"], *, baseline: 
 @register(
     "coherence",
     title="Coherency",
-    source="Poppi et al. 2021 (ADCC), arXiv 2104.10252, eq. 3",
+    source="Poppi et al. 2021 (ADCC), arXiv 2104.10252",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),
@@ -111,7 +111,7 @@ def coherence(
 @register(
     "adcc",
     title="ADCC",
-    source="Poppi et al. 2021, arXiv 2104.10252, eq. 5",
+    source="Poppi et al. 2021, arXiv 2104.10252",
     question="faithful",
     better="higher",
     range=(0.0, 1.0),

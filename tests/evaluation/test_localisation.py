@@ -136,6 +136,8 @@ def test_the_box_is_around_the_largest_part_above_the_threshold():
     assert located.box_iou(m, BOX).tolist() == [1, 0]
     assert located.localisation_error(m, BOX).tolist() == [0, 1]
     assert sorted(boxing.all_boxes(m[0], 0.15).tolist()) == [[2, 15, 4, 17], [6, 4, 18, 10]]
+    assert boxing.all_boxes(m[1], 0.15).shape == (0, 4)
+    assert located.iou_sweep(m, BOX, [0.15], every_part=True).tolist() == [[1, 0]]
 
 
 def test_the_best_of_several_boxes_counts():
