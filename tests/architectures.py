@@ -27,7 +27,11 @@ def build(name: str, seed: int = 0, size: int = 96) -> nn.Module:
     ``size``, so that a comparison of maps says something, and timings meet no denormal numbers.
     """
     torch.manual_seed(seed)
-    network = _create(name)
+    return enlivened(_create(name), size)
+
+
+def enlivened(network: nn.Module, size: int = 96) -> nn.Module:
+    """A freshly initialised network as :func:`build` gives it: alive, and ready to evaluate."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")  # VGG, without batch norm, needs it to be alive

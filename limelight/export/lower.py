@@ -7,6 +7,8 @@ terms of ones that all have (:mod:`limelight.export.decompositions`). The batch'
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.borrow import borrowed
 from limelight.errors import LimelightError, ModelError
@@ -42,7 +45,7 @@ def lower(step: Step, images: Tensor, classes: Tensor | None = None) -> GraphMod
     fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
     symbols = tuple(fake.from_tensor(each, symbolic_context=_free_batch(each)) for each in examples)
     try:
-        with borrowed(step.network), fake, enable_python_dispatcher():
+        with borrowed(step.network), _attention_in_the_open(), fake, enable_python_dispatcher():
             recorded = make_fx(flat, _allow_non_fake_inputs=True)(*symbols)
             functional = torch.func.functionalize(recorded, remove="mutations")
             graph = make_fx(functional, DECOMPOSITIONS, _allow_non_fake_inputs=True)(*symbols)
@@ -55,6 +58,18 @@ def lower(step: Step, images: Tensor, classes: Tensor | None = None) -> GraphMod
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
+
+
+@contextmanager
+def _attention_in_the_open() -> Iterator[None]:
+    """Attention as matrix products and a softmax: its fused forms have no form elsewhere."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _free_batch(tensor: Tensor) -> StatelessSymbolicContext[Any, Any]:

@@ -1,0 +1,110 @@
+"""How long an explained prediction takes as one graph, beside bare predictions.
+
+    python -m benchmarks.export [--networks resnet50 ...] [--rounds N] [--clock wall|cpu] [--json FILE]
+
+For each network, at batch 1 on one thread: the eager PyTorch forward (inference mode), ONNX Runtime's forward of the
+same network alone, and the exported graph of network and Grad-CAM at the default layer, which gives scores, class, raw
+map and map. One interleaved run: every round times each once, in an order of its own, and reported are the median and
+the quartiles of each round's ratios. Where others work on the machine, the processor's clock leaves most of their part
+out. Weights are random and alive (``tests.architectures``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import limelight as ll
+from benchmarks.contenders import describe, machine
+from benchmarks.cost import CLOCKS
+from benchmarks.tables import Spread, markdown, write
+from limelight.export import to_onnx
+from tests.architectures import enlivened
+
+NETWORKS = (
+    "resnet50",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "densenet121",
+    "convnext_tiny",
+    "vgg16",
+    "vit_b_16",
+)
+FORWARD, PLAIN, MAP = "eager forward", "onnx forward", "onnx map"
+COLUMNS = ("map / eager forward", "onnx forward / eager forward", "map / onnx forward")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = argparse.ArgumentParser(prog="python -m benchmarks.export", description="Time exported explanations.")
+    options.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
+    options.add_argument("--rounds", type=int, default=21)
+    options.add_argument("--clock", choices=list(CLOCKS), default="cpu")
+    options.add_argument("--json", type=Path, default=Path("out/bench/export.json"))
+    given = options.parse_args(arguments)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    rows: dict[str, dict[str, Spread]] = {}
+    agreements: dict[str, Any] = {}
+    for name in given.networks:
+        model = ll.load(f"torchvision/{name}", weights="random")
+        enlivened(model.network, 224)
+        compiled = ll.compile(model, batch=1)
+        image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+        rows[name] = ratios(contenders(model.network, compiled, image), given.rounds, CLOCKS[given.clock])
+        agreements[name] = compiled.agreement.map, compiled.agreement.worst_map
+        print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in rows[name].items()), compiled.agreement, flush=True)
+        document = {"machine": machine(), "clock": given.clock, "rounds": given.rounds}
+        write(given.json, {**document, "ratios": rows, "map differences, median and worst image": agreements})
+    print(f"\nMedian of {given.rounds} rounds (quartiles), {given.clock} clock, batch 1. {describe(machine())}\n")
+    print(markdown("batch 1", rows))
+
+
+def contenders(network: nn.Module, compiled: ll.Compiled, image: Tensor) -> dict[str, Callable[[], Any]]:
+    """What is timed."""
+    with to_onnx._quiet(), torch.no_grad():
+        program = torch.onnx.export(network, (image,), dynamo=True, opset_version=to_onnx.OPSET, verbose=False)
+    assert program is not None
+    plain, whole = to_onnx.session(program.model_proto, threads=1), to_onnx.session(compiled.graph, threads=1)
+    given = {plain.get_inputs()[0].name: image.numpy()}
+
+    def forward() -> Tensor:
+        with torch.inference_mode():
+            return network(image)
+
+    return {
+        FORWARD: forward,
+        PLAIN: lambda: plain.run(None, given),
+        MAP: lambda: whole.run(None, {to_onnx.IMAGE: image.numpy()}),
+    }
+
+
+def ratios(timed: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]) -> dict[str, Spread]:
+    """The ratios of :data:`COLUMNS`, round by round, after one that warms up."""
+    order, found = list(timed), []
+    shuffle = random.Random(0).shuffle
+    for number in range(rounds + 1):
+        shuffle(order)
+        seconds = {}
+        for name in order:
+            start = clock()
+            timed[name]()
+            timed[name]()
+            seconds[name] = clock() - start
+        if number:
+            found.append(seconds)
+    pairs = ((MAP, FORWARD), (PLAIN, FORWARD), (MAP, PLAIN))
+    return {
+        column: Spread.of([each[above] / each[below] for each in found])
+        for column, (above, below) in zip(COLUMNS, pairs, strict=True)
+    }
+
+
+if __name__ == "__main__":
+    main()
