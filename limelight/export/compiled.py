@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import onnx
 
 TRIED = (1, 4)
-"""The batches that a graph is compared on."""
+"""The batches that a graph is compared on; of a graph of a fixed batch, as many images or more."""
 
 
 def compile(
@@ -84,7 +85,7 @@ def compile(
         )
         batch = 1
         graph = to_onnx.to_onnx(step, images, given, batch)
-    rows = TRIED if batch is None else (batch,) * len(TRIED)
+    rows = TRIED if batch is None else (batch,) * math.ceil(sum(TRIED) / batch)
     classes = _classes(step, images)
     batches = [_batch(loaded, step, size, count, number, classes) for number, count in enumerate(rows, start=1)]
     agreement = to_onnx.compared(step, to_onnx.session(graph), batches)

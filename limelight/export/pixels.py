@@ -37,12 +37,15 @@ def from_pixels(model: onnx.ModelProto, preprocessing: Preprocessing, fit: Fit, 
         fusion: how the maps of several layers become one.
 
     Returns:
-        The model with the input ``pixels`` in place of ``image`` and a ``map`` of the photograph's size.
+        The model with the input ``pixels`` in place of ``image``, a ``map`` of the photograph's size, and the ``box``
+        x0, y0, x1, y1 of the photograph that the network saw.
     """
     from onnx import TensorProto, helper
 
     nodes, graph = Nodes(PIXELS), model.graph
     photo, box = _prepare(nodes, preprocessing, fit)
+    corners = [nodes.cast(edge, np.float32) for edge in (box[0][1], box[0][0], box[1][1], box[1][0])]
+    nodes.Concat(*(nodes.Unsqueeze(edge, np.array([0])) for edge in corners), axis=0, out="box")
     before = list(nodes.made)
     raws = {each.name: _grid(each) for each in graph.output if each.name.startswith("raw")}
     del nodes.made[:]
@@ -54,7 +57,8 @@ def from_pixels(model: onnx.ModelProto, preprocessing: Preprocessing, fit: Fit, 
     shown = helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, *several, "height", "width"])
     pixels = helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, ["height", "width", 3])
     inputs = [pixels, *(each for each in graph.input if each.name != IMAGE)]
-    outputs = [*outputs, shown]
+    seen = helper.make_tensor_value_info("box", TensorProto.FLOAT, [4])
+    outputs = [*outputs, shown, seen]
     kept = needed([*before, *core, *nodes.made], [each.name for each in outputs])
     used = {name for node in kept for name in node.input}
     weights = [each for each in graph.initializer if each.name in used]

@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-ALPHA, FULL_WEIGHT = 0.65, 0.5
+ALPHA, FULL_WEIGHT, VEIL = 0.65, 0.5, (88, 88, 92)
 
 
 def main() -> int:
@@ -92,10 +92,14 @@ def asked(session: onnxruntime.InferenceSession, index: int) -> dict[str, np.nda
 
 
 def answer(session: onnxruntime.InferenceSession, picture: Image.Image, index: int = -1) -> dict[str, np.ndarray]:
-    """The file's outputs for one RGB picture: scores, classes, raw (at the layer's grid), map (the picture's size)."""
+    """The file's outputs for one RGB picture: scores, classes, raw (of the layer's grid), map (of its size), box.
+
+    The box is x0, y0, x1, y1 of what the network saw of the picture.
+    """
     feed = {"pixels": np.asarray(picture), **asked(session, index)}
     names = [each.name for each in session.get_outputs()]
-    return {name: np.asarray(value)[0] for name, value in zip(names, session.run(names, feed), strict=True)}
+    found = {name: np.asarray(value) for name, value in zip(names, session.run(names, feed), strict=True)}
+    return {name: value if name == "box" else value[0] for name, value in found.items()}
 
 
 def explain(session: onnxruntime.InferenceSession, path: Path, index: int, out: Path | None) -> dict[str, Any]:
@@ -110,7 +114,7 @@ def explain(session: onnxruntime.InferenceSession, path: Path, index: int, out: 
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
             overlay = out / f"{path.stem}{f'_{number + 1}' if number else ''}.png"
-            paint(picture, heat, bytes.fromhex(said["colours"])).save(overlay)
+            paint(picture, heat, bytes.fromhex(said["colours"]), found["box"]).save(overlay)
         targets.append(
             {
                 "index": int(index),
@@ -143,15 +147,19 @@ def label(said: dict[str, Any], index: int) -> str:
     return said["labels"][index] if said.get("labels") else f"class {index}"
 
 
-def paint(picture: Image.Image, heat: np.ndarray, colours: bytes) -> Image.Image:
-    """The picture turning grey and then coloured as evidence grows; where there is none, the picture itself."""
+def paint(picture: Image.Image, heat: np.ndarray, colours: bytes, box: np.ndarray) -> Image.Image:
+    """The picture turning grey and then coloured as evidence grows, and veiled where the network did not look."""
     table = np.frombuffer(colours, np.uint8).reshape(-1, 3)
     index = np.rint(heat * (len(table) - 1)).astype(np.uint8)
     fade = np.clip(np.linspace(0, 1, len(table)) / FULL_WEIGHT, 0, 1)
     weights = np.rint(fade**2 * (3 - 2 * fade) * 255).astype(np.uint8)
     grey = picture.convert("L").convert("RGB")
     coloured = Image.blend(grey, Image.fromarray(table[index]), ALPHA)
-    return Image.composite(coloured, picture, Image.fromarray(weights[index]))
+    painted = Image.composite(coloured, picture, Image.fromarray(weights[index]))
+    left, top, right, bottom = np.clip(np.ceil(box - 0.5), 0, 2 * picture.size).astype(int).tolist()
+    veiled = Image.blend(grey, Image.new("RGB", picture.size, VEIL), 0.6)
+    veiled.paste(painted.crop((left, top, right, bottom)), (left, top))
+    return veiled
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 const FULL_WEIGHT = 0.5; // strength from which a pixel is coloured in full
 const SHOWN = 5; // classes listed
-const LONG = 1280; // a camera's or a photograph's longest side, for the canvas only
+const VEIL = [88, 88, 92]; // over what the network did not see
 
 const at = (id) => document.getElementById(id);
 const [canvas, camera, status, list] = ["picture", "camera", "status", "classes"].map(at);
@@ -67,12 +67,15 @@ async function choose(index) {
   return answer;
 }
 
-/** The picture turning grey and then coloured as evidence grows; where there is none, the picture itself. */
+/** The picture turning grey and then coloured as evidence grows, and veiled where the network did not look. */
 function paint() {
   const { width, height, pixels } = seen;
   const alpha = Number(at("strength").value);
   const shown = new ImageData(width, height);
+  const [left, top, right, bottom] = answer.box.map((edge) => Math.ceil(edge - 0.5));
   for (let i = 0; i < width * height; i++) {
+    const [x, y] = [i % width, Math.floor(i / width)];
+    const inside = x >= left && x < right && y >= top && y < bottom;
     const value = answer.map[i];
     const fade = Math.min(value / FULL_WEIGHT, 1);
     const weight = fade * fade * (3 - 2 * fade);
@@ -80,7 +83,8 @@ function paint() {
     const grey = 0.299 * pixels[3 * i] + 0.587 * pixels[3 * i + 1] + 0.114 * pixels[3 * i + 2];
     for (let c = 0; c < 3; c++) {
       const coloured = grey + alpha * (colours[place + c] - grey);
-      shown.data[4 * i + c] = pixels[3 * i + c] + weight * Math.min(1, alpha * 4) * (coloured - pixels[3 * i + c]);
+      if (!inside) shown.data[4 * i + c] = 0.4 * grey + 0.6 * VEIL[c];
+      else shown.data[4 * i + c] = pixels[3 * i + c] + weight * Math.min(1, alpha * 4) * (coloured - pixels[3 * i + c]);
     }
     shown.data[4 * i + 3] = 255;
   }

@@ -18,8 +18,8 @@ async function explain({ pixels, width, height, index }) {
     feeds.class_index = new ort.Tensor("int64", BigInt64Array.of(BigInt(index)), [1]);
   }
   const start = performance.now();
-  const { scores, classes, map } = await session.run(feeds, ["scores", "classes", "map"]);
-  return { scores: scores.data, classes: Array.from(classes.data, Number), map: map.data, milliseconds: performance.now() - start };
+  const { scores, classes, map, box } = await session.run(feeds, ["scores", "classes", "map", "box"]);
+  return { box: Array.from(box.data), scores: scores.data, classes: Array.from(classes.data, Number), map: map.data, milliseconds: performance.now() - start };
 }
 
 self.onmessage = async ({ data: { id, ...message } }) => {
