@@ -42,7 +42,7 @@ def properties(album: Album, marked: dict[int, Box], seed: int) -> list[Candidat
     """A candidate for each property and class (one class of two, since each says the same of the other)."""
     found = []
     for one, features in measured(album, marked).items():
-        for label in _asked(album, features):
+        for label in _asked(album, features, cast=one.name == "colour cast"):
             own = album.labels == label
             result = probe(features, own, seed)
             edit = _edit(album, one, own, result.score)
@@ -66,10 +66,13 @@ def files(album: Album, seed: int) -> list[Candidate]:
     return found
 
 
-def _asked(album: Album, features: np.ndarray) -> Iterator[int]:
-    """The classes to ask of: all of many; of two the one whose pictures are more alike."""
+def _asked(album: Album, features: np.ndarray, cast: bool = False) -> Iterator[int]:
+    """The classes to ask of: all of many; of two the one whose pictures are more alike, or further from grey."""
     if len(album.classes) > 2:
         yield from range(len(album.classes))
+        return
+    if cast:
+        yield int(np.argmax([np.linalg.norm(np.median(features[album.labels == label], 0)) for label in (0, 1)]))
         return
     spread = features.std(0) + 1e-9
     apart = [np.mean(features[album.labels == label].std(0) / spread) for label in (0, 1)]

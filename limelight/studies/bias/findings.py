@@ -165,7 +165,7 @@ def _sentence(album: Album, one: Candidate, used: Effect) -> str:
     others = " or ".join(name for name in album.classes if name != label) if len(album.classes) < 4 else "other classes"
     if one.kind in ("mark", "place"):
         said = (
-            f"The same mark is found in {_percent(one.present[own].mean())} of the pictures of {label} and in "
+            f"Nearly the same patch is found in {_percent(one.present[own].mean())} of the pictures of {label} and in "
             f"{_percent(one.present[~own].mean())} of those of {others}"
         )
     else:
