@@ -136,13 +136,24 @@ def noise(t: Tiles) -> np.ndarray:
     return np.log(np.nanpercentile(t.flat, [5, 15]) + 1e-3)
 
 
-def frame(picture: np.ndarray) -> np.ndarray:
-    """For each side of (h, w, 3) uint8: the outermost pixels' spread, and how they differ from those next to them."""
+def frame(picture: np.ndarray, without: Box | None = None) -> np.ndarray:
+    """For each side of (h, w, 3) uint8: the outermost pixels' spread, and how they differ from those next to them.
+
+    A side that ``without`` reaches is NaN.
+    """
     values = picture.astype(np.float32) / 255
+    height, width = picture.shape[:2]
+    x0, y0, x1, y1 = without or (width / 2, height / 2, width / 2, height / 2)
     found = []
-    for side in (values, values[::-1], values.swapaxes(0, 1), values.swapaxes(0, 1)[::-1]):
+    for side, reached in (
+        (values, y0 < 3 * FRAME),
+        (values[::-1], y1 > height - 3 * FRAME),
+        (values.swapaxes(0, 1), x0 < 3 * FRAME),
+        (values.swapaxes(0, 1)[::-1], x1 > width - 3 * FRAME),
+    ):
         edge, next_to = side[:FRAME], side[FRAME : 3 * FRAME]
-        found += [np.log(edge.std() + 0.01), *(edge.mean((0, 1)) - next_to.mean((0, 1)))]
+        look = [np.log(edge.std() + 0.01), *(edge.mean((0, 1)) - next_to.mean((0, 1)))]
+        found += [np.nan] * len(look) if reached else look
     return np.array(found)
 
 
@@ -169,8 +180,18 @@ def measured(album: Album, marked: dict[int, Box]) -> dict[Property, np.ndarray]
     """Each property of every picture, (n, features), away from the marks in ``marked``."""
     cut = [tiles(picture, marked.get(i)) for i, picture in enumerate(album.small)]
     found = {one: np.stack([one.of(t) for t in cut]) for one in PROPERTIES}
-    found[FRAMED] = np.stack([frame(picture) for picture in album.small])
+    frames = np.stack([frame(picture, marked.get(i)) for i, picture in enumerate(album.small)])
+    found[FRAMED] = _filled(frames)
     return found
+
+
+def _filled(values: np.ndarray) -> np.ndarray:
+    """(n, k) with each NaN replaced by another picture's value: one value for all would tell where marks lie."""
+    rng, filled = np.random.default_rng(0), values.copy()
+    for column in filled.T:
+        missing = np.isnan(column)
+        column[missing] = rng.choice(column[~missing], missing.sum()) if not missing.all() else 0.0
+    return filled
 
 
 FRAMED = Property("border", "frame", lambda t: np.empty(0))
