@@ -298,7 +298,7 @@ def logits(outputs: Any) -> Tensor:
 
 def cells_of(tensor: Tensor, axes: str) -> Tensor:
     """``(batch, channels, *cells)``; tokens stay in one row, whose order is the raster's."""
-    if axes == "first":
+    if axes in ("first", "row"):
         return tensor
     if axes == "last":
         return tensor.movedim(-1, 1)
@@ -379,6 +379,8 @@ def how_to_read(
         network(images)
     handle.remove()
     shape = shapes[int(call) - 1 if call else -1]
+    if len(shape) == 3 and images.ndim >= 4 and shape[2] == torch.Size(grid).numel() != shape[1]:
+        return "row", None
     if len(shape) == 3 and images.ndim >= 4:
         prefix = shape[1] - torch.Size(grid).numel()
         said = getattr(getattr(network, "patch_embed", None), "grid_size", None)

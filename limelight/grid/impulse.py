@@ -38,10 +38,20 @@ class Question(NamedTuple):
     layouts: tuple[Layout, ...]
 
 
+class Answer(NamedTuple):
+    """The layout that explains the changes best; None where no layout does.
+
+    ``shown`` is false where the changes said nothing, and the layout is only the one that the shape allows.
+    """
+
+    layout: Layout | None
+    shown: bool
+
+
 def answers(
     network: nn.Module, questions: Sequence[Question], inputs: tuple[Any, ...], options: dict[str, Any]
-) -> dict[Question, Layout | None]:
-    """For each question the layout that explains the changes best; None where no layout explains them."""
+) -> dict[Question, Answer]:
+    """An answer to each question, from one more pass."""
     scores: dict[Question, list[Agreement]] = {}
     wanted: dict[str, list[Question]] = {}
     for question in questions:
@@ -73,15 +83,16 @@ def answers(
     return {question: _best(question, scores.get(question)) for question in questions}
 
 
-def _best(question: Question, scores: list[Agreement] | None) -> Layout | None:
+def _best(question: Question, scores: list[Agreement] | None) -> Answer:
     """The layout that explains the changes best; where they say nothing, one that explains the shape without a rest."""
     scored = list(zip(question.layouts, scores or [Agreement(0.5, False)] * len(question.layouts), strict=True))
     layout, best = max(scored, key=lambda one: one[1].share if one[1].told else 0)
     windowed = any("batch" in axis.factors and len(axis.factors) > 1 for axis in layout.axes)
     if best.told and best.share >= (CLEAR_WINDOWS if windowed else CLEAR):
-        return layout
+        return Answer(layout, True)
     left = [layout for layout, score in scored if not score.told]
-    return left[0] if left and (len(left) == 1 or (left[0].by_image and not left[0].extra)) else None
+    alone = left and (len(left) == 1 or (left[0].by_image and not left[0].extra))
+    return Answer(left[0] if alone else None, False)
 
 
 def _planted(inputs: Any, options: Any) -> Any:

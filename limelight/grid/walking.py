@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import hooked
-from limelight.grid.impulse import Question, answers
+from limelight.grid.impulse import Answer, Question, answers
 from limelight.grid.layout import Layout
 from limelight.grid.possible import Grid, channels_first, dimensions_of, layouts
 from limelight.nested import first_tensor, image_of, one_image, own_copies
@@ -280,8 +280,26 @@ def _settle(network: nn.Module, outline: Outline, inputs: Any, options: Any) -> 
         asked[call.key] = topic
     if questions:
         told = answers(network, list(questions.values()), inputs, options)
-        settled |= {key: told[questions[topic]] for key, topic in asked.items()}
+        settled |= _believed(outline, settled, {key: told[questions[topic]] for key, topic in asked.items()})
     return settled
+
+
+def _believed(
+    outline: Outline, settled: dict[tuple[str, int], Layout | None], told: dict[tuple[str, int], Answer]
+) -> dict[tuple[str, int], Layout | None]:
+    """The answers that can be relied on: shown by impulses, or of a grid that came before in the pass.
+
+    Nine states of a recurrence are no grid of 3 x 3, although the input could be reduced to one.
+    """
+    known: set[Grid] = set()
+    believed: dict[tuple[str, int], Layout | None] = {}
+    for call in outline.calls:
+        layout = settled.get(call.key)
+        if call.key in told:
+            layout, shown = told[call.key]
+            believed[call.key] = layout = layout if layout and (shown or layout.grid in known) else None
+        known |= {layout.grid} if layout else set()
+    return believed
 
 
 def _version(tensor: Tensor) -> int:

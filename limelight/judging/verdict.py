@@ -131,10 +131,9 @@ def fitted() -> dict[str, Any]:
 
 
 def _sentence(label: Label, support: float, found: Mapping[str, float], hearing: Hearing) -> str:
-    against = "more" if found["over_centre"] >= 0 else "less"
     parts = [
-        f"what the map marks carries {found['margin']:.0%} of the score's range, "
-        f"{abs(found['over_centre']):.0%} {against} than the middle of the picture does",
+        f"with what the map marks the score is {found['margin']:+.0%} of its range above what it is without it, "
+        f"{found['over_centre']:+.0%} against the middle of the picture",
         f"the map's correlation with the network's own evidence at '{hearing.layer}' is {found['agreement']:.2f} "
         f"({found['stability']:.2f} in the mirror image)",
     ]

@@ -249,3 +249,26 @@ def test_the_line_that_the_error_shows_can_be_used():
         ll.explain(network, x, layer="blocks.1.attn")
     line = str(error.value).partition("layout='")[2].partition("'")[0]
     assert ll.explain(network, x, layer="blocks.1.attn", layout=f"{line}").raw.shape[2:] == (8, 8)
+
+
+class States(nn.Module):
+    """A grid of one cell, and beside it sixteen states that are no cells."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(3, 6, 8, 8)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.states = nn.Linear(6, 16 * 7)
+        self.mix = nn.Linear(7, 7)
+        self.out = nn.Linear(7, 5)
+
+    def forward(self, x):
+        x = self.pool(self.body(x)).flatten(1)
+        return self.out(self.mix(self.states(x).view(-1, 16, 7)).mean(dim=1))
+
+
+def test_numbers_that_only_could_be_a_grid_are_none():
+    network, x = States().eval(), images(24, 24)
+    assert default_layer(network, x) == "body"
+    with pytest.raises(LayerError, match="layer 'mix' gives shape"):
+        ll.explain(network, x, layer="mix")
