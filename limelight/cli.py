@@ -30,7 +30,7 @@ def main(ctx: click.Context) -> None:
     limelight explain photos/ --json           a folder's worth, for a program
     limelight explain cat.jpg --target tabby   where it sees what you choose
     limelight compare cat.jpg --methods fast   by several methods, side by side
-    limelight train photos/ --out run          a network of your own, and how good it is
+    limelight train photos/ --out run          a network of your own
     limelight study photos/                    what a classifier of them learns
     """
     if ctx.invoked_subcommand is None:

@@ -39,7 +39,7 @@ def layers(
 
     \b
     limelight layers resnet50                 their grids, channels and layouts
-    limelight layers resnet50 --on cat.jpg    and what their maps of this photograph are worth
+    limelight layers resnet50 --on cat.jpg    and what their maps are worth
 
     `limelight explain --layer auto` explains the layers that are worth most.
     """
