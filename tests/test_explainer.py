@@ -130,16 +130,16 @@ def test_a_list_gives_each_image_its_own_target_across_batches():
 
 
 def test_outputs_without_class_scores_are_explained_by_a_callable():
-    class Dense(Plain):
+    class Depth(Plain):
         def forward(self, x):
-            return {"out": self.features(x)}
+            return {"depth": self.features(x).mean(1)}
 
-    explanation = ll.explain(Dense(), pictures(), lambda out: out["out"][:, 2].mean((1, 2)), layer="stem")
+    explanation = ll.explain(Depth(), pictures(), lambda out: out["depth"].mean((1, 2)), layer="stem")
     assert explanation.predictions == [[], []]
     assert explanation.probabilities.isnan().all()
     assert explanation.raw.abs().sum() > 0
-    with pytest.raises(TargetError, match=r"keys \['out'\].*callable"):
-        ll.explain(Dense(), pictures(), layer="stem")
+    with pytest.raises(TargetError, match=r"keys \['depth'\].*callable"):
+        ll.explain(Depth(), pictures(), layer="stem")
 
 
 def test_dictionary_outputs_are_classified():

@@ -53,7 +53,7 @@ def networks(draw: st.DrawFn, bias: bool = True, bends: tuple[type[nn.Module], .
             nn.init.normal_(layers[-1].running_mean, std=0.3)
             nn.init.uniform_(layers[-1].running_var, 0.5, 2)
         layers += [bends[draw(st.integers(0, len(bends) - 1))]()]
-        extra = [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(2, 1), Skip(nn.Conv2d(wide, wide, 1, bias=bias)), nn.Identity()]
+        extra = [nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1), Skip(nn.Conv2d(wide, wide, 1, bias=bias)), nn.Identity()]
         extra += [Gate(wide)] if bias else []
         layers += [extra[draw(st.integers(0, len(extra) - 1))]]
         channels = wide
