@@ -180,9 +180,9 @@ def _use(one: Candidate, label: str, used: Effect) -> str:
     away, into = ("painted over", "pasted in") if one.kind == "mark" else ("taken out", "put in")
     parts = []
     if used.removed is not None:
-        parts.append(f"falls by {_points(used.removed)} when it is {away}")
+        parts.append(f"{_change(-used.removed)} when it is {away}")
     if used.inserted is not None:
-        parts.append(f"rises by {_points(used.inserted)} when it is {into} elsewhere")
+        parts.append(f"{_change(used.inserted)} when it is {into} elsewhere")
     detail = " and ".join(parts)
     if used.interval[0] > 0:
         return f"The network uses it: its probability of {label} {detail} (beyond a control of the same size)."
@@ -193,5 +193,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _points(change: float) -> str:
-    return f"{100 * change:.0f} points"
+def _change(change: float) -> str:
+    points = round(100 * abs(change))
+    if not points:
+        return "hardly changes"
+    return f"{'rises' if change > 0 else 'falls'} by {points} point{'s' * (points > 1)}"
