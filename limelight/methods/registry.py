@@ -6,53 +6,41 @@ worked out by :mod:`limelight.methods.evidence`; nothing else has to be declared
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from limelight.errors import MethodError, closest
 from limelight.methods.measured import OnMosaics, on_mosaics
 from limelight.nested import Inputs
+from limelight.registered import Registered, spelling
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Registered):
     """A method, its settings, and its facts. Calling it gives the method with other settings: ``ScoreCAM(top=64)``.
 
-    Attributes:
-        name: how the command line and ``explain(method=...)`` call it.
-        function: ``(*needs, **settings) -> (batch, *grid)``, the raw map.
-        title: the name as its paper writes it.
-        source: paper and equation.
+    Attributes: those of :class:`~limelight.registered.Registered`, and
         per_target: whether its map depends on the target.
         signed: whether negative values mean evidence against the target.
         passes: its cost, in forward passes of the network, in words.
         layer: where it cuts unless told otherwise; None for the last layer that has a grid.
         watch: what its pass is run under, made from the network and its inputs, if it must see how the pass is done.
         same_replays: whether what it replays is the same for every target, so that one run answers them all.
-        settings: values for its keyword-only parameters that are not the defaults.
     """
 
-    name: str
-    function: Callable[..., Tensor] = field(repr=False)
-    title: str
-    source: str
+    kind: ClassVar[str] = "method"
+    refusal: ClassVar[type[MethodError]] = MethodError
+
     per_target: bool = True
     signed: bool = True
     passes: str = "1"
     layer: str | None = None
     watch: Callable[[nn.Module, Inputs], AbstractContextManager[Any]] | None = None
     same_replays: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The names of the evidence it takes: its positional parameters."""
-        return tuple(p.name for p in self._parameters() if p.kind is not p.KEYWORD_ONLY)
 
     @property
     def on_mosaics(self) -> OnMosaics | None:
@@ -64,40 +52,9 @@ class Method:
         """Whether it was measured to be: more than half of its map lies on the photograph asked about, among four."""
         return self.on_mosaics is not None and self.on_mosaics.share > 0.5
 
-    @property
-    def label(self) -> str:
-        """The name, with the settings that are not the defaults."""
-        settings = ", ".join(f"{name}={value}" for name, value in self.settings.items())
-        return f"{self.name}({settings})" if settings else self.name
-
-    @property
-    def family(self) -> str:
-        """The file it stands in."""
-        return self.function.__module__.rpartition(".")[2]
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Its settings with their values."""
-        defaults = {p.name: p.default for p in self._parameters() if p.kind is p.KEYWORD_ONLY}
-        return defaults | dict(self.settings)
-
-    def __call__(self, **settings: Any) -> Method:
-        """The method with these settings.
-
-        Raises:
-            MethodError: it has no setting of that name.
-        """
-        if unknown := [name for name in settings if name not in self.options]:
-            known = ", ".join(self.options) or "none"
-            raise MethodError(f"method '{self.name}' has no setting {unknown[0]!r}; its settings: {known}")
-        return replace(self, settings={**self.settings, **settings})
-
     def run(self, evidence: Mapping[str, Any]) -> Tensor:
         """The raw map ``(batch, *grid)`` from the evidence named in ``needs``."""
         return self.function(*(evidence[need] for need in self.needs), **self.settings)
-
-    def _parameters(self) -> list[inspect.Parameter]:
-        return list(inspect.signature(self.function).parameters.values())
 
 
 REGISTRY: dict[str, Method] = {}
@@ -134,8 +91,3 @@ def get(method: str | Method | Callable[..., Tensor]) -> Method:
     registered = next((known for known in REGISTRY.values() if known.function is method), None)
     name = getattr(method, "__name__", type(method).__name__)
     return registered or Method(name, method, title=name, source="the caller's own", passes="?")
-
-
-def spelling(name: str) -> str:
-    """A name as the registry spells it: lower case, letters and digits, "pp" for "++"."""
-    return "".join(c for c in name.lower().replace("++", "pp") if c.isalnum())
