@@ -16,6 +16,7 @@ from limelight.evaluation import get as get_metric
 from limelight.images import read
 from limelight.methods import get as get_method
 from limelight.models import Model
+from limelight.models.fingerprint import fingerprint
 from limelight.preprocessing import Fit
 from limelight.ranking.measuring import Bench, Contender, Row, prepared
 from limelight.ranking.pictures import Picture, listed, located, names_of
@@ -125,16 +126,6 @@ def chosen_metrics(names: Sequence[str] | None, placed: bool) -> list[Metric]:
         if metric.question == "located" and not placed:
             raise InputError(f"metric '{metric.name}' needs to know where the object is: give --boxes or --masks")
     return [metric(steps=STEPS) if metric.options.get("steps", 0) > STEPS else metric for metric in metrics]
-
-
-def fingerprint(model: Model) -> str:
-    """A short word for the weights: the same weights give the same."""
-    found = hashlib.sha256()
-    for name, tensor in sorted(model.network.state_dict().items()):
-        found.update(name.encode())
-        if isinstance(tensor, torch.Tensor):
-            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def _digest(text: str) -> str:

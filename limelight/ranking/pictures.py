@@ -10,7 +10,7 @@ from pathlib import Path
 from limelight.errors import InputError
 from limelight.images import find
 from limelight.models import Model
-from limelight.ranking.classes import class_of, spellings
+from limelight.models.classes import class_of, spellings
 from limelight.ranking.regions import Annotations, Region
 
 
@@ -35,7 +35,7 @@ def listed(source: str | Path, known: dict[str, int], true: bool) -> list[Pictur
     Args:
         source: a folder; its class folders tell the class where they are named after classes. Or a CSV with a column
             ``file``, relative to the CSV, and perhaps ``label``, ``class``, ``wnid`` or ``index``.
-        known: the names of the network's classes (see :func:`limelight.ranking.classes.spellings`).
+        known: the names of the network's classes (see :func:`limelight.models.classes.spellings`).
         true: ask about the true class; otherwise about whichever is predicted.
 
     Raises:

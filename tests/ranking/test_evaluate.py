@@ -14,8 +14,8 @@ from PIL import Image
 from limelight import models
 from limelight.cli import main
 from limelight.errors import InputError, MetricError
+from limelight.models.fingerprint import fingerprint
 from limelight.ranking import evaluate
-from limelight.ranking.evaluate import fingerprint
 from limelight.ranking.summary import summarise
 from tests.pictures import SIZE, noise
 from tests.tiny import LABELS, tiny

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from limelight.errors import InputError
-from limelight.ranking.classes import class_of, spellings
+from limelight.models.classes import class_of, spellings
 from limelight.ranking.regions import Region, read
 
 BOX = (4.0, 6.0, 14.0, 20.0)
