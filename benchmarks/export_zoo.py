@@ -3,7 +3,7 @@
     python -m benchmarks.export_zoo [--networks NAME ...] [--json FILE]
 
 Grad-CAM at the default layer, random weights that are alive (seeded; see ``tests.architectures``), five images of
-noise. The file is written after every network, and one that is in it already is not done again.
+noise. "From double precision" and "rounding alone" are what decides (:mod:`limelight.export.agreement`). The file is written after every network, and one that is in it already is not done again.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def exported(name: str) -> dict[str, Any]:
         "map": agreement.map,
         "worst": agreement.worst_map,
         "scores": agreement.scores,
+        "double": agreement.graph and agreement.graph.worst_map,
+        "rounding": agreement.rounding and agreement.rounding.worst_map,
         "operations": len(found.graph.graph.node),
         "batch": "any" if found.batch is None else found.batch,
         "seconds": round(time.process_time() - start, 1),
@@ -81,17 +83,23 @@ def exported(name: str) -> dict[str, Any]:
 def table(done: dict[str, dict[str, Any]]) -> str:
     """The results as Markdown."""
     lines = [
-        "| network | layer | map, median image | worst image | scores | operations | batch |",
-        "|---|---|--:|--:|--:|--:|---|",
+        "| network | layer | map, median image | worst image | from double precision | rounding alone | scores | batch |",
+        "|---|---|--:|--:|--:|--:|--:|---|",
     ]
+    refused = {}
     for name, found in done.items():
         if "error" in found:
-            lines.append(f"| {name} | not exported: {found['error']} |||||")
+            refused[name] = found["error"]
             continue
-        errors = " | ".join(f"{found[key]:.0e}" for key in ("map", "worst", "scores"))
-        lines.append(f"| {name} | `{found['layer']}` | {errors} | {found['operations']} | {found['batch']} |")
+        errors = " | ".join(_said(found[key]) for key in ("map", "worst", "double", "rounding", "scores"))
+        lines.append(f"| {name} | `{found['layer']}` | {errors} | {found['batch']} |")
+    lines += ["", *(f"- {name}: {error}" for name, error in refused.items())]
     good = sum("error" not in found for found in done.values())
     return "\n".join([*lines, "", f"{good} of {len(done)} exported."])
+
+
+def _said(error: float | None) -> str:
+    return "-" if error is None else f"{error:.0e}"
 
 
 if __name__ == "__main__":

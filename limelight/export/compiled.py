@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,8 +19,8 @@ from limelight.colormaps import DEFAULT, colormap
 from limelight.cut import LayerSpec
 from limelight.errors import InputError, LimelightWarning, ModelError, TargetError
 from limelight.export import to_onnx
-from limelight.export.pixels import PIXELS, from_pixels
-from limelight.export.to_onnx import Agreement
+from limelight.export.agreement import SLACK, Agreement, compared
+from limelight.export.pixels import from_pixels
 from limelight.files import write_whole
 from limelight.heatmap import shown
 from limelight.methods.registry import Method, get
@@ -88,7 +87,7 @@ def compile(
     rows = TRIED if batch is None else (batch,) * math.ceil(sum(TRIED) / batch)
     classes = _classes(step, images)
     batches = [_batch(loaded, step, size, count, number, classes) for number, count in enumerate(rows, start=1)]
-    agreement = to_onnx.compared(step, to_onnx.session(graph), batches)
+    agreement = compared(step, to_onnx.runner(to_onnx.session(graph)), batches)
     if not agreement.good:
         raise ModelError(f"the graph of {loaded.name} does not answer as the network does: {agreement}")
     return Compiled(loaded, step, graph, agreement, batch)
@@ -197,7 +196,7 @@ class Compiled:
             one = to_onnx.to_onnx(self.step, torch.zeros(1, own.channels, height, width), given, batch=1)
         own = replace(own, size=(height, width))
         whole = from_pixels(one, own, fit, self.step.fusion)
-        _check_pixels(whole, self.step, own, fit)
+        _check_pixels(whole, one, self.step, own, fit)
         return _described(whole, {**self.facts, "fit": fit})
 
     def save(self, path: str | os.PathLike[str], fit: Fit | None = None) -> Path:
@@ -294,15 +293,16 @@ def _takes_any_batch(graph: onnx.ModelProto) -> bool:
     return all(value.type.tensor_type.shape.dim[0].dim_param for value in each)
 
 
-def _check_pixels(graph: onnx.ModelProto, step: Step, preprocessing: Preprocessing, fit: Fit) -> None:
-    """Raises ModelError unless a photograph of noise is answered as limelight's own preprocessing and placing do."""
+def _check_pixels(
+    whole: onnx.ModelProto, graph: onnx.ModelProto, step: Step, preprocessing: Preprocessing, fit: Fit
+) -> None:
+    """Raises ModelError unless a photograph of noise is answered as its preprocessed image is, placed by limelight."""
     pixels = torch.randint(256, (3, 123, 234), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     image, view = preprocessing(pixels, fit)
-    given = torch.tensor([-1]) if step.asks else None
-    wanted = step(image[None], given)
-    feed = {PIXELS: pixels.permute(1, 2, 0).numpy(), to_onnx.CLASSES: given}
-    feed = {name: np.asarray(value) for name, value in feed.items() if value is not None}
-    (found,) = to_onnx.session(graph).run(["map"], feed)
-    off = (torch.from_numpy(found) - shown(wanted.raws, (123, 234), view.box, step.fusion)).abs().max().item()
-    if not off <= to_onnx.TOLERANCE:
+    given = [torch.tensor([-1])] if step.asks else []
+    answer = to_onnx.runner(to_onnx.session(graph))(image[None], *given)
+    raws = [answer[name] for name in answer if name.startswith("raw")]
+    found = to_onnx.runner(to_onnx.session(whole))(pixels.permute(1, 2, 0), *given)["map"]
+    off = (found - shown(raws, (123, 234), view.box, step.fusion)).abs().max().item()
+    if not off <= SLACK:
         raise ModelError(f"the graph with its preprocessing is {off:.1e} off the maps that limelight draws")

@@ -1,4 +1,4 @@
-"""A step's graph as an ONNX model: converted, described, and shown to answer as the step itself does."""
+"""A step's graph as an ONNX model: converted, described, and run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import mean, median
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,44 +24,6 @@ if TYPE_CHECKING:
 OPSET = 20
 IMAGE, CLASSES = "image", "class_index"
 """The names of a graph's inputs."""
-TOLERANCE, FLIPPED = 1e-3, 0.05
-"""How far maps, in [0, 1], may be from the step's own: on most images, and on any. Engines round differently, and where
-an activation next to zero changes sign its gradient switches on or off, which a map of few cells shows."""
-ROUNDING = 1e-3
-"""How far class scores may be, as a share of the largest."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far a model's answers are from the step's, over the images that were tried.
-
-    Attributes:
-        map: of maps in [0, 1], the largest difference on the median image.
-        worst_map: the same on the worst image.
-        raw: of raw maps, as a share of the image's largest value, on the median image.
-        scores: of class scores, as a share of the largest, on the worst image.
-        classes: the share of maps that are about the same class.
-        images: how many were compared.
-    """
-
-    map: float
-    worst_map: float
-    raw: float
-    scores: float
-    classes: float
-    images: int
-
-    @property
-    def good(self) -> bool:
-        """Whether the answers are the same, up to rounding and what it can flip."""
-        near = self.map <= TOLERANCE and self.worst_map <= FLIPPED and self.scores <= ROUNDING
-        return near and self.classes == 1  # a NaN is near nothing
-
-    def __str__(self) -> str:
-        return (
-            f"maps within {self.map:.0e} (worst image {self.worst_map:.0e}), scores within {self.scores:.0e} of the "
-            f"largest, {self.classes:.0%} about the same class, on {self.images} images"
-        )
 
 
 def to_onnx(step: Step, images: Tensor, classes: Tensor | None = None, batch: int | None = None) -> onnx.ModelProto:
@@ -154,23 +114,16 @@ def session(model: onnx.ModelProto | str | bytes, threads: int | None = None, ba
         raise ModelError(f"ONNX Runtime can't run it: {line(error)}") from error
 
 
-def compared(step: Step, running: onnxruntime.InferenceSession, batches: Sequence[Sequence[Tensor]]) -> Agreement:
-    """How far the session's answers are from the step's on some batches ``(images[, classes])``."""
-    off: dict[str, list[float]] = {"map": [], "raw": [], "scores": []}
-    same: list[float] = []
-    for batch in batches:
-        wanted = step(*batch).named
-        feed = {name: tensor.numpy() for name, tensor in zip((IMAGE, CLASSES), batch, strict=False)}
-        for (name, want), got in zip(wanted.items(), running.run(list(wanted), feed), strict=True):
-            found = torch.from_numpy(got)
-            if name == "classes":
-                same.append((found == want).double().mean().item())
-                continue
-            distance, size = (found - want).abs().flatten(1), want.abs().flatten(1)
-            share = distance.amax(dim=1) / (1 if name == "map" else size.amax(dim=1).clamp(min=1e-12))
-            off[name.partition("_")[0]] += share.tolist()
-    maps = off["map"]
-    return Agreement(median(maps), max(maps), median(off["raw"]), max(off["scores"]), mean(same), len(maps))
+def runner(running: onnxruntime.InferenceSession) -> Callable[..., dict[str, Tensor]]:
+    """What runs a session on tensors ``(images[, classes])`` and gives its outputs by name."""
+    inputs = [each.name for each in running.get_inputs()]
+    names = [each.name for each in running.get_outputs()]
+
+    def run(*tensors: Tensor) -> dict[str, Tensor]:
+        feed = {name: tensor.numpy() for name, tensor in zip(inputs, tensors, strict=True)}
+        return {name: torch.from_numpy(value) for name, value in zip(names, running.run(names, feed), strict=True)}
+
+    return run
 
 
 def require(*libraries: str) -> None:
