@@ -3,7 +3,8 @@
     python -m benchmarks.export_zoo [--networks NAME ...] [--json FILE]
 
 Grad-CAM at the default layer, random weights that are alive (seeded; see ``tests.architectures``), five images of
-noise. "From double precision" and "rounding alone" are what decides (:mod:`limelight.export.agreement`). The file is written after every network, and one that is in it already is not done again.
+noise. "From double precision" and "rounding alone" are what decides (:mod:`limelight.export.agreement`). The file is
+written after every network, and one that is in it already is not done again.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def exported(name: str) -> dict[str, Any]:
 def table(done: dict[str, dict[str, Any]]) -> str:
     """The results as Markdown."""
     lines = [
-        "| network | layer | map, median image | worst image | from double precision | rounding alone | scores | batch |",
+        "| network | layer | map, median image | worst image | to double | rounding alone | scores | batch |",
         "|---|---|--:|--:|--:|--:|--:|---|",
     ]
     refused = {}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from limelight.cut import Cut as Cut
     from limelight.dense import region as region
     from limelight.elsewhere import verdict as verdict
+    from limelight.engines import Engine as Engine
+    from limelight.engines import engine as engine
     from limelight.errors import LimelightError as LimelightError
     from limelight.errors import LimelightWarning as LimelightWarning
     from limelight.explainer import compare as compare
@@ -63,6 +65,7 @@ _HOME = {
     "cut": ["Captured", "Cut"],
     "dense": ["region"],
     "elsewhere": ["verdict"],
+    "engines": ["Engine", "engine"],
     "errors": ["LimelightError", "LimelightWarning"],
     "export.compiled": ["Compiled", "compile"],
     "explainer": ["compare", "explain"],

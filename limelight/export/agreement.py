@@ -106,9 +106,10 @@ def compared(step: Step, engine: Callable[..., dict[str, Tensor]], batches: Sequ
     Raises:
         ModelError: no image is left.
     """
-    own = [step(*batch) for batch in batches]
+    own = [_answer(step, batch) for batch in batches]
     found = [_like(answer, engine(*batch)) for answer, batch in zip(own, batches, strict=True)]
-    single = [own, *([_with(step, _nudged(step.network, seed))(*batch) for batch in batches] for seed in range(NUDGES))]
+    nudged = [_with(step, _nudged(step.network, seed)) for seed in range(NUDGES)]
+    single = [own, *([_answer(each, batch) for batch in batches] for each in nudged)]
     exact = _in_double(step, batches)
     settled = [_same(answer, others) for answer, *others in zip(*single, *([exact] if exact else []), strict=True)]
     if not any(rows.any() for rows in settled):
@@ -135,9 +136,16 @@ def _in_double(step: Step, batches: Sequence[Sequence[Tensor]]) -> list[Answer] 
     """The answers in double precision; None where the network insists on another."""
     double = _with(step, deepcopy(step.network).double())
     try:
-        return [double(batch[0].double(), *batch[1:]) for batch in batches]
+        return [_answer(double, (batch[0].double(), *batch[1:])) for batch in batches]
     except RuntimeError:  # torch's kind for tensors of two types where one was expected
         return None
+
+
+def _answer(step: Step, batch: Sequence[Tensor]) -> Answer:
+    """The answer, on the CPU, of a network that may be elsewhere."""
+    device = next((each.device for each in step.network.parameters()), batch[0].device)
+    answer = step(*(each.to(device) for each in batch))
+    return Answer(answer.scores.cpu(), answer.classes.cpu(), tuple(raw.cpu() for raw in answer.raws), answer.map.cpu())
 
 
 def _with(step: Step, network: nn.Module) -> Step:

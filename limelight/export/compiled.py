@@ -72,7 +72,7 @@ def compile(
     to_onnx.require("onnx", "onnxscript", "onnxruntime")
     loaded = load(model)
     _check_plain(loaded.network)
-    images = _noise(loaded, size, 1, 0)
+    images = noise(loaded, size, 1, 0)
     step = step_of(loaded.network, images, get(method), layer, target, loaded.labels, fusion)
     given = torch.zeros(1, dtype=torch.int64) if step.asks else None
     graph = to_onnx.to_onnx(step, images, given, batch)
@@ -122,18 +122,16 @@ class Compiled:
         """
         if not self.step.asks and classes is not None:
             raise TargetError("the target was settled when it was compiled: compile with target=GIVEN to give classes")
-        feed = {to_onnx.IMAGE: images.detach().cpu().float().numpy()}
-        if self.step.asks:
-            indices = torch.as_tensor([] if classes is None else classes, dtype=torch.int64)
-            if len(indices) != len(images):
-                raise TargetError(f"{len(indices)} classes for {len(images)} images: give one index an image")
-            feed[to_onnx.CLASSES] = indices.cpu().numpy()
+        given = [] if classes is None else [torch.as_tensor(classes, dtype=torch.int64).cpu()]
+        if self.step.asks and sum(map(len, given)) != len(images):
+            raise TargetError(f"{sum(map(len, given))} classes for {len(images)} images: give one index an image")
         wanted = self.input_shape
         if images.ndim != 4 or any(size not in (None, own) for size, own in zip(wanted, images.shape, strict=True)):
             said = ", ".join("batch" if size is None else str(size) for size in wanted)
             raise InputError(f"images of shape {tuple(images.shape)}: this was compiled for ({said})")
-        scores, classes_, *raws, shown = map(torch.from_numpy, self.session.run(None, feed))
-        return Answer(scores, classes_, tuple(raws), shown)
+        found = self.run(images.detach().cpu().float(), *given)
+        raws = tuple(value for name, value in found.items() if name.startswith("raw"))
+        return Answer(found["scores"], found["classes"], raws, found["map"])
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -151,6 +149,11 @@ class Compiled:
     def session(self) -> Any:
         """The ONNX Runtime session it runs in."""
         return to_onnx.session(self.graph, batch=self.batch)
+
+    @cached_property
+    def run(self) -> Callable[..., dict[str, Tensor]]:
+        """The session on tensors ``images[, classes]``; what it gives, by name."""
+        return to_onnx.runner(self.session)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -255,7 +258,7 @@ def _check_plain(network: nn.Module) -> None:
             )
 
 
-def _noise(model: Model, size: tuple[int, int] | int | None, count: int, seed: int) -> Tensor:
+def noise(model: Model, size: tuple[int, int] | int | None, count: int, seed: int) -> Tensor:
     """Images of noise, of the size that the graph is for."""
     own = model.preprocessing
     if size is None:
@@ -282,7 +285,7 @@ def _classes(step: Step, images: Tensor) -> int:
 def _batch(
     model: Model, step: Step, size: tuple[int, int] | int | None, count: int, seed: int, classes: int
 ) -> tuple[Tensor, ...]:
-    images = _noise(model, size, count, seed)
+    images = noise(model, size, count, seed)
     if not step.asks:
         return (images,)
     return images, torch.randint(classes, (count,), generator=torch.Generator().manual_seed(seed))
