@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from limelight.preprocessing import Preprocessing as Preprocessing
     from limelight.step import GIVEN as GIVEN
     from limelight.step import Answer as Answer
+    from limelight.streaming.flow import stream as stream
     from limelight.studies.study import study as study
     from limelight.targets import (
         contrast as contrast,
@@ -76,6 +77,7 @@ _HOME = {
     "nested": ["Inputs"],
     "preprocessing": ["Preprocessing"],
     "step": ["GIVEN", "Answer"],
+    "streaming.flow": ["stream"],
     "studies.study": ["study"],
     "targets": ["contrast", "counter", "each", "log_probability", "probability", "rest", "top"],
     "usefulness": ["layers"],

@@ -220,7 +220,7 @@ def _explain_batch(
         answers = {
             "targets": [list(row) for row in zip(*(one.named for one in asked), strict=True)],
             "probabilities": _target_probabilities(asked, logits, len(inputs)),
-            "predictions": _predictions(logits, labels, len(inputs)),
+            "predictions": predictions_of(logits, labels, len(inputs)),
             "input_size": () if inputs.image is None else tuple(inputs.image.shape[2:]),
         }
         found = []
@@ -345,7 +345,8 @@ def _target_probabilities(asked: Sequence[Asked], logits: Tensor | None, batch: 
     return probabilities.gather(1, indices.clamp(min=0)).masked_fill(indices < 0, torch.nan)
 
 
-def _predictions(logits: Tensor | None, labels: Labels, batch: int) -> list[list[Prediction]]:
+def predictions_of(logits: Tensor | None, labels: Labels, batch: int) -> list[list[Prediction]]:
+    """The most probable classes of each image, best first; none where there are no class scores."""
     if logits is None:
         return [[] for _ in range(batch)]
     best = probabilities_of(logits.detach().float()).topk(min(PREDICTIONS, logits.shape[1]), dim=1)

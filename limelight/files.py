@@ -52,9 +52,10 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
 
 
 def forget_partial(folder: str | os.PathLike[str]) -> None:
-    """Remove what killed writers left aside in ``folder`` and below it."""
+    """Remove what killed writers left aside in ``folder`` and below it; what this process is writing stays."""
     for left in Path(folder).rglob(".*.part.*"):
-        left.unlink(missing_ok=True)
+        if not left.name.startswith(f".{os.getpid()}-"):
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

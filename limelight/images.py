@@ -7,6 +7,7 @@ cut-off picture with grey) is done properly here or refused, and every change wo
 from __future__ import annotations
 
 import glob
+import io
 import os
 import threading
 import warnings
@@ -102,6 +103,13 @@ def read(
         with _naming(f"the {type(source).__name__}"):
             pixels, notes = _decode(_from_memory(source), background, max_pixels)
     return Photo(path, _size(pixels), notes, pixels, background, max_pixels)
+
+
+def decoded(content: bytes, name: str, *, background: Colour = (255, 255, 255), max_pixels: int = MAX_PIXELS) -> Photo:
+    """As :func:`read`, of an encoded picture in memory; ``name`` is what an error calls it."""
+    with _naming(name):
+        pixels, notes = _decode(_open(io.BytesIO(content)), background, max_pixels)
+    return Photo(None, _size(pixels), notes, pixels, background, max_pixels)
 
 
 def find(sources: Iterable[str | Path]) -> list[Path]:

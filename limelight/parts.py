@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -78,11 +78,11 @@ class Parts:
         with aside(self.folder / PART.format(number)) as partial:
             parquet.write_table(table, partial, compression="zstd")
 
-    def tables(self) -> Iterator[Any]:
-        """The parts in order, as pyarrow's tables."""
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
+        """The parts in order, as pyarrow's tables; of these columns only, where they are named."""
         _, parquet = pyarrow()
         for number in sorted(self.done()):
-            yield parquet.read_table(self.folder / PART.format(number))
+            yield parquet.read_table(self.folder / PART.format(number), columns=columns and list(columns))
 
 
 def _read(manifest: Path) -> dict[str, Any]:

@@ -51,3 +51,31 @@ def gauge(shown: bool, patience: float = 2.0) -> Iterator[Callable[[str, int, in
         yield tell
     finally:
         bar.stop()
+
+
+@contextmanager
+def paced(what: str, unit: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Callable[[int], None]]:
+    """Somebody to tell how many more are done, who draws a bar with the rate of this run and the time left."""
+    if not shown:
+        yield lambda more: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task, start, fresh = bar.add_task(what, total=total, completed=done, rate=""), time.monotonic(), 0
+
+        def tell(more: int) -> None:
+            nonlocal fresh
+            fresh += more
+            rate = fresh / max(time.monotonic() - start, 1e-9)
+            bar.update(task, advance=more, rate=f"{rate:,.1f} {unit}/s")
+
+        yield tell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from limelight.commands.options import (
     FIT,
     FITS,
     NATURAL,
-    json_option,
     load_model,
     model_options,
     network,
@@ -24,17 +24,20 @@ from limelight.commands.options import (
     target_of,
 )
 from limelight.progress import tracked, watched
-from limelight.shell import command
+from limelight.shell import command, option
 
+many = partial(option, heading="Many pictures")
 LONG = 20
 """Pictures from which a progress bar is worth its line."""
 TARGET = "A class; may be repeated.  [default: the predicted one]"
 METHOD = "A name from `limelight methods`; several with commas between."
+FORMAT = "For many: a table (parquet), overlays (png), both.  [default: both, for a list or a tar]"
+WORKERS = "Processes that read pictures for a table.  [default: by the processors]"
 LAYER = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
 
 
 @command(short_help="Say what a network sees in photographs, and where.")
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTO|FOLDER|GLOB...")
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO|FOLDER|GLOB|LIST|TAR...")
 @model_options
 @network("--batch-size", type=NATURAL, default=16, metavar="N", show_default=True, help="Photographs run at once.")
 @question("--target", "targets", multiple=True, metavar="NAME|INDEX", help=TARGET)
@@ -48,11 +51,17 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @pictures("--alpha", type=click.FloatRange(0, 1), metavar="0..1", help="How much of the photograph the map may cover.")
 @pictures("--contours", is_flag=True, help="Draw lines around the strongest evidence.")
 @pictures("--legend", is_flag=True, help="Draw a scale below the picture.")
-@json_option
+@many("--format", type=click.Choice(["png", "parquet", "both"]), help=FORMAT)
+@many("--workers", type=click.IntRange(min=0), metavar="N", help=WORKERS)
+@many("--shard", type=NATURAL, default=256, metavar="N", show_default=True, help="Pictures to a part of the table.")
+@option("--json", "as_json", is_flag=True, help="One JSON document on stdout; with --format, a line an event.")
 def explain(
     photos: Sequence[str],
     as_json: bool,
     out: Path | None,
+    format: Any,
+    workers: int | None,
+    shard: int,
     colormap: str | None,
     alpha: float | None,
     contours: bool,
@@ -67,11 +76,22 @@ def explain(
     limelight explain photos/ --top 3 --out maps  three maps each, in maps/
     limelight explain cat.jpg --check             and whether to believe the map
     limelight explain "trip/**/*.jpg" --json      one JSON document
+    limelight explain photos/ --format parquet    a table, of any number of them
+
+    A list (.txt, .csv, .jsonl), a tar, or --format is for many: DIR holds a table in parts, --format png and both draw
+    overlays beside it, and a killed run goes on where it was when the same command is given again.
 
     Ends with 0 when all is done, 1 when some photographs could not be used, 2 when nothing could be done.
     """
     chosen = {"colormap": colormap, "alpha": alpha, "contours": contours, "legend": legend}
     look = {name: value for name, value in chosen.items() if value is not None}
+    from limelight.streaming import sources
+
+    if format or any(sources.many(photo) for photo in photos):
+        from limelight.commands.at_scale import explain_many
+
+        explain_many(photos, out or DEFAULT_OUT, format or "both", look, as_json, workers=workers, shard=shard, **how)
+        return
     folder = out or (None if as_json else DEFAULT_OUT)
     records: list[dict[str, Any]] = []
     try:
