@@ -25,7 +25,7 @@ from limelight.images import Photo
 from limelight.methods.registry import Method, get
 from limelight.models import Model, load
 from limelight.preprocessing import Fit, Preprocessing, View
-from limelight.streaming.engines import Eager, Engine
+from limelight.streaming.explaining import Answering, Eager, Engine, Explain
 from limelight.streaming.sources import LABELS, Item, items
 from limelight.targets import Target, check
 
@@ -105,7 +105,8 @@ def stream(
         fit: how a photograph becomes the network's input.
         batch_size: how many pictures run at once.
         workers: threads that read pictures ahead; None for as many as there are processors, at most 8.
-        engine: what explains a batch in place of the network itself (see :mod:`limelight.streaming.engines`).
+        engine: what answers in place of the network, such as :func:`limelight.engine` gives; what it asks was settled
+            when it was made, and ``target``, ``method`` and ``layer`` do nothing then.
 
     Raises:
         InputError: the source is none, or what it gives is no picture and no tensor.
@@ -113,7 +114,7 @@ def stream(
     """
     model = load(model)
     check(target, 1, model.labels)
-    explain = engine or Eager(model, [get(method)], target, layer)
+    explain = Answering.of(engine, model.labels) if engine else Eager(model, [get(method)], target, layer)
     own = partial(_prepared, preprocessing=model.preprocessing, fit=fit)
     workers = min(os.cpu_count() or 1, 8) if workers is None else max(workers, 1)
     return _streamed(_entries(source), own, explain, batch_size, workers)
@@ -132,7 +133,7 @@ class _Waiting:
 
 
 def _streamed(
-    entries: Iterator[Entry], prepare: Callable[[Entry], Prepared], explain: Engine, batch_size: int, workers: int
+    entries: Iterator[Entry], prepare: Callable[[Entry], Prepared], explain: Explain, batch_size: int, workers: int
 ) -> Iterator[Streamed]:
     """A batch runs as soon as there are enough pictures of a shape, or too many of other shapes wait for theirs."""
     window: deque[_Waiting] = deque()

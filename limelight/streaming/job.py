@@ -23,7 +23,7 @@ from limelight.overlays import Overlays, unique_stems
 from limelight.parts import Parts
 from limelight.preprocessing import Fit
 from limelight.streaming.decoding import Batch, Decoder, Slot, slots
-from limelight.streaming.engines import Eager, Engine
+from limelight.streaming.explaining import Answering, Eager, Engine, Explain
 from limelight.streaming.listing import Listing, listed
 from limelight.streaming.sources import items
 from limelight.streaming.table import ZERO, Row, failed, rows_of, table
@@ -58,7 +58,7 @@ class Job:
         listing: the pictures.
         parts: the table.
         decoder: pictures to inputs.
-        engine: inputs to explanations.
+        explain: inputs to explanations.
         known: the classes' names.
         batch_size: how many pictures run at once.
         maps: whether the raw maps are written.
@@ -69,7 +69,7 @@ class Job:
     listing: Listing
     parts: Parts
     decoder: Decoder
-    engine: Engine
+    explain: Explain
     known: Mapping[str, int]
     batch_size: int = 16
     maps: bool = True
@@ -117,7 +117,7 @@ class Job:
             [failed(start + place, picture)] if picture.error else [] for place, picture in enumerate(batch.pictures)
         ]
         for places, images in batch.groups:
-            explanations = self.engine(images)
+            explanations = self.explain(images)
             pictures = [batch.pictures[place] for place in places]
             rows = rows_of([start + place for place in places], pictures, explanations, self.known)
             for i, (place, own) in enumerate(zip(places, rows, strict=True)):
@@ -194,7 +194,7 @@ def job(
         check_maps: give every map its verdict.
         batch_size: how many pictures run at once.
         shard: pictures to a part.
-        engine: what explains a batch in place of the network itself (see :mod:`limelight.streaming.engines`).
+        engine: what answers in place of the network, asked the same when it was made (see :func:`limelight.engine`).
 
     Raises:
         InputError: no picture, a folder that can't be written or holds another job's results.
@@ -228,7 +228,7 @@ def job(
         listing=replace(listing, file=out / LISTING),
         parts=parts,
         decoder=Decoder(replace(listing, file=out / LISTING), model.preprocessing, fit),
-        engine=engine or Eager(model, chosen, target, layer),
+        explain=Answering.of(engine, model.labels) if engine else Eager(model, chosen, target, layer),
         known=spellings(model.labels, model.num_classes),
         batch_size=batch_size,
         maps=format != "png",

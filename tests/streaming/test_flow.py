@@ -121,3 +121,18 @@ def test_what_is_no_source_is_refused(model):
         list(ll.stream(Plain(), [noise()]))
     with pytest.raises(TargetError):
         ll.stream(model, [], target="no such class")
+
+
+def test_an_engine_takes_the_networks_place(model):
+    """It is told from which step its maps are; what is no answer is refused in words."""
+    pictures = [noise(n) for n in range(3)]
+    engine = ll.engine("eager", model, layer="layer3")
+    found = list(ll.stream(model, pictures, engine=engine))
+    wanted = ll.explain(model, pictures, layer="layer3")
+    for i, one in enumerate(found):
+        assert (one.explanation.method, one.explanation.layer) == ("gradcam", "layer3")
+        assert one.explanation.predictions[0][0].label == wanted.predictions[i][0].label
+        assert one.explanation.overlay().size == (96, 72)
+        torch.testing.assert_close(one.explanation.raw, wanted[i].raw, rtol=1e-3, atol=1e-5)
+    with pytest.raises(InputError, match="must give scores"):
+        list(ll.stream(model, pictures, engine=lambda images: (images, images)))

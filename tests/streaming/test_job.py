@@ -13,7 +13,6 @@ import torch
 import limelight as ll
 from limelight.errors import InputError, TargetError
 from limelight.parts import Parts
-from limelight.streaming.engines import Answering
 from limelight.streaming.job import job, summary
 from limelight.streaming.table import ZERO, maps_of, spread
 from tests.pictures import write_broken
@@ -63,7 +62,7 @@ def test_maps_far_outside_half_precision_keep_their_size(model, photos, tmp_path
         answer = torch.full((len(images), 4, 4), 1e-12) * torch.arange(16).view(4, 4)
         return torch.randn(len(images), len(LABELS)), torch.zeros(len(images), dtype=torch.int64), answer
 
-    run(model, [photos], tmp_path / "out", engine=Answering(tiny_maps, LABELS))
+    run(model, [photos], tmp_path / "out", engine=tiny_maps)
     (first, *_) = maps_of(next(Parts.found(tmp_path / "out").tables()))
     np.testing.assert_allclose(first, 1e-12 * np.arange(16).reshape(4, 4), rtol=1e-3)
     assert rows(tmp_path / "out")[0]["target_label"] == LABELS[0]

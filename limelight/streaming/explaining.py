@@ -1,4 +1,4 @@
-"""What explains a batch of inputs: the network itself, or anything faster that gives scores, classes and raw maps."""
+"""What explains a batch of inputs: the network itself, or an engine in its place."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from limelight.explainer import compare, predictions_of
 from limelight.explanation import Explanation
 from limelight.methods.registry import Method
 from limelight.models import Model
-from limelight.step import Answer
+from limelight.step import Answer, Step
 from limelight.targets import Labels, Named, Target, label_of, probabilities_of
 
-Engine = Callable[[Tensor], list[Explanation]]
+Explain = Callable[[Tensor], list[Explanation]]
 """Inputs ``(batch, channels, height, width)`` on the CPU to an explanation for each method."""
+Engine = Callable[[Tensor], Any]
+"""The same inputs to a :class:`limelight.Answer`, or to ``(scores, classes, raw)``: ``(batch, classes)``, ``(batch[,
+k])``, ``(batch[, k], *grid)``. What :func:`limelight.engine` and :func:`limelight.compile` give is one."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +49,35 @@ class Eager:
 
 @dataclass(frozen=True)
 class Answering:
-    """Any function of a batch that gives scores, classes and raw maps, such as what :func:`limelight.compile` gives.
+    """An engine in the network's place; it was asked a question of its own when it was made.
 
     Attributes:
-        function: inputs to a :class:`limelight.Answer`, or to ``(scores, classes, raw)``: ``(batch, classes)``,
-            ``(batch[, k])``, ``(batch[, k], *grid)``.
+        engine: the engine.
         labels: the classes' names.
-        method: what made the maps.
-        layer: where.
+        method: what makes the maps.
+        layers: where, one for each raw map; empty where that is not known.
     """
 
-    function: Callable[[Tensor], Any]
+    engine: Engine
     labels: Labels = None
-    method: str = "gradcam"
-    layer: str = ""
+    method: str = "engine"
+    layers: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, engine: Engine, labels: Labels) -> Answering:
+        """With what the engine says of itself: those of this house know the step that they answer for."""
+        step = getattr(engine, "step", None)
+        if not isinstance(step, Step):
+            return cls(engine, labels)
+        return cls(engine, labels, step.method.label, tuple(str(site) for site in step.cut.sites))
 
     def __call__(self, images: Tensor) -> list[Explanation]:
         """Explain a batch.
 
         Raises:
-            InputError: what the function gives is not that.
+            InputError: what the engine gives is not what one gives.
         """
-        answer = self.function(images)
+        answer = self.engine(images)
         if isinstance(answer, Answer):
             answer = answer.scores, answer.classes, *answer.raws
         scores, classes, *raws = (torch.as_tensor(each).detach().cpu() for each in answer)
@@ -83,7 +93,7 @@ class Answering:
         return [
             Explanation(
                 raws=tuple(raws),
-                layers=(self.layer,) * len(raws),
+                layers=self.layers or ("",) * len(raws),
                 method=self.method,
                 targets=[[Named(i, label_of(i, self.labels)) for i in row] for row in classes.tolist()],
                 scores=scores.gather(1, classes),
