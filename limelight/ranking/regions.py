@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import InputError
+from limelight.ranking.runs import Runs
 
 PICTURES = {".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".jpg", ".jpeg"}
 SLACK = 1.5
@@ -33,12 +34,14 @@ class Region:
         box: x0, y0, x1, y1 in pixels of the photograph, edges not centres.
         outline: polygons ``[x, y, x, y, ...]`` in the same pixels.
         mask: a picture of the photograph's size that is not 0 where the object is.
+        runs: the same as run lengths.
     """
 
     names: tuple[str, ...] = ()
     box: tuple[float, float, float, float] | None = None
     outline: tuple[tuple[float, ...], ...] = ()
     mask: Path | None = None
+    runs: Runs | None = None
 
     def pixels(self, size: tuple[int, int], where: str) -> Tensor:
         """True on the object ``(height, width)``, of a photograph of ``size`` = (width, height).
@@ -56,6 +59,13 @@ class Region:
                         f"mask {self.mask} is {picture.width} x {picture.height} pixels, its picture {width} x {height}"
                     )
                 return torch.tensor(list(picture.convert("L").tobytes())).view(height, width) > 0
+        if self.runs is not None:
+            if (self.runs.width, self.runs.height) != size:
+                raise InputError(
+                    f"the run-length mask of {where} is {self.runs.width} x {self.runs.height} pixels, its picture "
+                    f"{width} x {height}"
+                )
+            return self.runs.pixels()
         if self.outline:
             drawn = Image.new("L", size)
             for polygon in self.outline:
@@ -169,9 +179,10 @@ def _coco(file: Path) -> Annotations:
         def regions() -> Iterator[tuple[str, Region]]:
             for thing in things:
                 x, y, width, height = (_number(value, file) for value in _four(thing["bbox"], file))
-                outline = thing.get("segmentation")
+                box, outline = (x, y, x + width, y + height), thing.get("segmentation")
                 polygons = tuple(tuple(map(float, each)) for each in outline) if isinstance(outline, list) else ()
-                region = Region((names[thing["category_id"]],), (x, y, x + width, y + height), polygons)
+                runs = Runs.of(outline, str(file)) if isinstance(outline, dict) else None
+                region = Region((names[thing["category_id"]],), box, polygons, runs=runs)
                 yield pictures[thing["image_id"]], region
 
         return _grouped(regions())
