@@ -12,11 +12,12 @@ from limelight.commands.grains import grains
 from limelight.commands.layers import layers
 from limelight.commands.methods import methods
 from limelight.commands.models import models
+from limelight.commands.paper import paper
 from limelight.commands.study import study
 from limelight.commands.train import train
 from limelight.shell import Group
 
-COMMANDS = (explain, compare, evaluate, train, study, export, grains, layers, models, methods)
+COMMANDS = (explain, compare, evaluate, train, study, paper, export, grains, layers, models, methods)
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
