@@ -82,7 +82,11 @@ def outcome(rows: Sequence[Row], bench: Bench) -> Outcome:
     recall = next((one for one in figures if "recall" in one.what), None)
     answer = f"Of what is there {figures[0].said(figures[0].found)} is pointed at by {figures[0].method}"
     if recall:
-        answer += f"; with the five best classes, of which absent ones are to be rejected, {recall.said(recall.found)}"
+        blind = next(one for one in figures if one.what.endswith(KINDS["reject"]))
+        answer += (
+            f"; with the five best classes, of which absent ones are to be rejected, {recall.said(recall.found)} "
+            f"(rejecting every map gives {blind.said(blind.found)})"
+        )
     return Outcome(answer + ".", figures, notes)
 
 
