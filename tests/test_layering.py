@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
-from importlinter.cli import lint_imports
-
 ROOT = Path(__file__).parent.parent
+RUN = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
 
 
-def test_the_contracts_of_importlinter_are_kept(monkeypatch, capsys):
-    monkeypatch.chdir(ROOT)
-    code = lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True)
-    assert code == 0, capsys.readouterr().out
+def test_the_contracts_of_importlinter_are_kept():
+    """In a process of its own: in one that has loaded OpenVINO, import-linter's console closes pytest's."""
+    found = subprocess.run([sys.executable, "-c", RUN], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 
 import pytest
 import torch
@@ -92,7 +93,8 @@ def test_what_can_not_be_exported_runs_as_it_is_and_the_operation_is_named():
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch, shared):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    real, libraries = importlib.util.find_spec, ("openvino", "onnxruntime", "onnx", "onnxscript")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *of: None if name in libraries else real(name, *of))
     with pytest.raises(MissingExtra, match=r"limelight\[openvino\]"):
         making.openvino(shared)
     chosen = ll.engine("auto", small(), "layercam", EARLY, size=SIDE)
