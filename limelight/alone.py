@@ -89,8 +89,10 @@ def alone(captured: Captured, k: int, graph: bool, worth: bool) -> Alone | None:
                 except Untraceable:
                     known[kind] = None
             found = _checked(captured, k, graph, known[kind])
-        captured.remembered[key] = found
-    return captured.remembered[key]
+        # Not the head itself, which holds the pass: a circle would keep it until the garbage collector comes by.
+        captured.remembered[key] = (found.traced, found.trunk) if found else None
+    parts = captured.remembered[key]
+    return Alone(captured, k, *parts, graph) if parts else None
 
 
 def _checked(captured: Captured, k: int, graph: bool, traced: Traced | None) -> Alone | None:

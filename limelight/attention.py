@@ -155,10 +155,12 @@ def attention_of(captured: Captured) -> Attention:
     """
     if Attention not in captured.remembered:
         captured.remembered[Attention] = _look(captured)
-    return captured.remembered[Attention]
+    seen, blocks, places = captured.remembered[Attention]
+    return Attention(seen or captured, blocks, places)
 
 
-def _look(captured: Captured) -> Attention:
+def _look(captured: Captured) -> tuple[Captured | None, tuple[Block, ...], Tokens]:
+    """The pass that was seen, if it is another one (a pass that remembers itself is never freed), and what was seen."""
     network, (inputs, options) = captured.cut.network, captured.inputs
     seen, watch = captured, captured.remembered.get(attending)
     if watch is None:
@@ -177,7 +179,7 @@ def _look(captured: Captured) -> Attention:
     except LayerError:
         message = f"this {kind} attends between {count} values that are no grid of patches; {INSTEAD}"
         raise MethodError(message) from None
-    return Attention(seen, blocks, places)
+    return None if seen is captured else seen, blocks, places
 
 
 def _gradients(score: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

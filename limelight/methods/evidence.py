@@ -26,6 +26,8 @@ class Evidence:
     """One target's evidence at every layer of a captured pass.
 
     The public attributes are what a method's positional parameters can be named after; each holds one entry a layer.
+    Those that are functions hold this object and so are not kept by it: a circle would keep the pass, and all that
+    autograd stored for it, until the garbage collector comes by.
 
     Args:
         network: the network the pass was run on.
@@ -138,7 +140,7 @@ class Evidence:
         pass_ = Captured(cut, inputs, (self._image,), self._captured.outputs, (1,), self._captured.autocast)
         return [Head(pass_, 0, self._asked, turn=self._turn)] * len(self._captured.sites)
 
-    @cached_property
+    @property
     def recut(self) -> list[Callable[[LayerSpec], Evidence]]:
         """A function ``layers -> Evidence``: the same images and target in a new pass, cut elsewhere."""
 
@@ -150,7 +152,7 @@ class Evidence:
 
         return [recut] * len(self._captured.sites)
 
-    @cached_property
+    @property
     def under(self) -> list[Callable[..., Evidence]]:
         """A function ``(watch, layer=..., images=...) -> Evidence``: the same target in a new pass, watched.
 
@@ -170,7 +172,7 @@ class Evidence:
 
         return [partial(under, k) for k in range(len(self._captured.sites))]
 
-    @cached_property
+    @property
     def watched(self) -> list[Callable[..., tuple[Any, Evidence]]]:
         """A function ``watch -> (watching, Evidence)``: the pass at the input, run under what ``watch`` makes.
 
@@ -190,7 +192,7 @@ class Evidence:
 
         return [watched] * len(self._captured.sites)
 
-    @cached_property
+    @property
     def backward(self) -> list[Callable[[Callable[[Any], AbstractContextManager[Any]]], Tensor]]:
         """A function ``change -> gradients``: pulled back to the layer while ``change`` is in force on the graph.
 
@@ -204,7 +206,7 @@ class Evidence:
 
         return [partial(backward, k) for k in range(len(self._captured.sites))]
 
-    @cached_property
+    @property
     def rerun(self) -> list[Callable[[Callable[[Tensor], Tensor], int], Iterator[Evidence]]]:
         """A function ``(alter, count)``: the same target at the same layer of altered images, in new passes.
 
@@ -226,7 +228,7 @@ class Evidence:
 
         return [partial(rerun, k) for k in range(len(self._captured.sites))]
 
-    @cached_property
+    @property
     def reask(self) -> list[Callable[[Tensor], Evidence]]:
         """A function ``weights -> Evidence`` with one layer: the same pass, asked for another sum of the class scores.
 
