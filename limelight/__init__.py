@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from limelight import methods as methods
     from limelight.cut import Captured as Captured
     from limelight.cut import Cut as Cut
-    from limelight.dense import region as region
+    from limelight.detectors import detector as detector
     from limelight.elsewhere import verdict as verdict
     from limelight.engines import Engine as Engine
     from limelight.engines import engine as engine
@@ -36,27 +36,17 @@ if TYPE_CHECKING:
     from limelight.step import Answer as Answer
     from limelight.streaming.flow import stream as stream
     from limelight.studies.study import study as study
-    from limelight.targets import (
-        contrast as contrast,
-    )
-    from limelight.targets import (
-        counter as counter,
-    )
-    from limelight.targets import (
-        each as each,
-    )
-    from limelight.targets import (
-        log_probability as log_probability,
-    )
-    from limelight.targets import (
-        probability as probability,
-    )
-    from limelight.targets import (
-        rest as rest,
-    )
-    from limelight.targets import (
-        top as top,
-    )
+    from limelight.targets import box as box
+    from limelight.targets import classes as classes
+    from limelight.targets import contrast as contrast
+    from limelight.targets import counter as counter
+    from limelight.targets import detections as detections
+    from limelight.targets import each as each
+    from limelight.targets import log_probability as log_probability
+    from limelight.targets import probability as probability
+    from limelight.targets import region as region
+    from limelight.targets import rest as rest
+    from limelight.targets import top as top
     from limelight.training import train as train
     from limelight.usefulness import layers as layers
 
@@ -64,7 +54,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "cut": ["Captured", "Cut"],
-    "dense": ["region"],
+    "detectors": ["detector"],
     "elsewhere": ["verdict"],
     "engines": ["Engine", "engine"],
     "errors": ["LimelightError", "LimelightWarning"],
@@ -79,7 +69,19 @@ _HOME = {
     "step": ["GIVEN", "Answer"],
     "streaming.flow": ["stream"],
     "studies.study": ["study"],
-    "targets": ["contrast", "counter", "each", "log_probability", "probability", "rest", "top"],
+    "targets": [
+        "box",
+        "classes",
+        "contrast",
+        "counter",
+        "detections",
+        "each",
+        "log_probability",
+        "probability",
+        "region",
+        "rest",
+        "top",
+    ],
     "usefulness": ["layers"],
     "training": ["train"],
 }

@@ -118,10 +118,13 @@ class Cut:
     Args:
         network: any ``nn.Module``; wrappers of ``torch.compile`` and ``DataParallel`` are looked through.
         sites: where to cut, from :func:`resolve`.
+        any_of: the sites stand side by side, as the levels of a feature pyramid do: a score need depend on one of them
+            only, the gradient is zero at the others, and it goes no further back from one to another.
     """
 
     network: nn.Module
     sites: tuple[Site, ...]
+    any_of: bool = False
 
     @classmethod
     def at(cls, network: nn.Module, layer: LayerSpec) -> Cut:
@@ -138,7 +141,7 @@ class Cut:
             return _with_a_graph(lambda: self._run(inputs, options))
 
     def _run(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> Captured:
-        taps = [_Tap(site) for site in self.sites]
+        taps = [_Tap(site, self.any_of) for site in self.sites]
         given, named = own_copies((inputs, options))
         if any(site.module is None for site in self.sites):
             given, named = _start_at_input(taps, given, named)
@@ -224,7 +227,7 @@ class Captured:
             LayerError: the scores do not depend on a layer.
         """
         if not scores.requires_grad:
-            return reached(self.sites, [None] * len(self.sites))
+            return self.reached([None] * len(self.sites))
         try:
             with borrowed(self.cut.network):  # a checkpointed head runs once more, and must do so as it did before
                 gradients = torch.autograd.grad(
@@ -237,7 +240,22 @@ class Captured:
                 "the network checkpoints a part after the layer with use_reentrant=True, which can give no single "
                 "gradient: checkpoint it with use_reentrant=False, or choose a later layer"
             ) from error
-        return reached(self.sites, gradients)
+        return self.reached(gradients)
+
+    def reached(self, gradients: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+        """The gradients, once it is clear that the score depends on the layers.
+
+        Raises:
+            LayerError: it does not depend on one of them; where any will do, on none.
+        """
+        unreached = [site for site, gradient in zip(self.sites, gradients, strict=True) if gradient is None]
+        if unreached and not (self.cut.any_of and len(unreached) < len(self.sites)):
+            raise LayerError(
+                f"the score does not depend on layer '{unreached[0]}': it lies on a branch that the score does not "
+                "use, or the network computes the score without a gradient; choose another layer"
+            )
+        pairs = zip(gradients, self.activations, strict=True)
+        return tuple(torch.zeros_like(own) if gradient is None else gradient for gradient, own in pairs)
 
     def replay(self, *activations: Tensor) -> Any:
         """The outputs for altered activations, one tensor a layer, in its own layout (see :meth:`Cut.replay`).
@@ -252,21 +270,6 @@ class Captured:
     def precision(self) -> torch.autocast:
         """The caller's autocast, as it was in the pass."""
         return torch.autocast(self.activations[0].device.type, self.autocast, enabled=self.autocast is not None)
-
-
-def reached(sites: Sequence[Site], gradients: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-    """The gradients, once it is clear that there is one for each site.
-
-    Raises:
-        LayerError: the scores do not depend on a layer.
-    """
-    for site, gradient in zip(sites, gradients, strict=True):
-        if gradient is None:
-            raise LayerError(
-                f"the score does not depend on layer '{site}': it lies on a branch that the score does not use, or "
-                "the network computes the score without a gradient; choose another layer"
-            )
-    return tuple(gradients)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -286,8 +289,9 @@ def hooked(hooks: Iterator[tuple[nn.Module, Callable[..., Any]]]) -> Iterator[No
 class _Tap:
     """The hook of a capture: keeps a layer's output, and hands the rest of the network a copy of it."""
 
-    def __init__(self, site: Site):
+    def __init__(self, site: Site, apart: bool = False):
         self.site = site
+        self.apart = apart
         self.calls = 0
         self.kept: Tensor | None = None
 
@@ -308,7 +312,7 @@ class _Tap:
 
     def start(self, tensor: Tensor) -> Tensor:
         """Where the graph begins: a leaf here, unless an earlier cut layer's graph already reaches this one."""
-        joined = tensor.requires_grad and torch.is_grad_enabled()
+        joined = tensor.requires_grad and torch.is_grad_enabled() and not self.apart
         torch.set_grad_enabled(True)  # until the network returns and `borrowed` sets it back
         return tensor if joined else tensor.detach().requires_grad_()
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
+from limelight.detectors import levels_of
 from limelight.errors import (
     InputError,
     LayerError,
@@ -34,7 +35,19 @@ from limelight.nested import Inputs, first_tensor
 from limelight.preparing import Prepare, parts_of, photos_of, tensors_of
 from limelight.preprocessing import Fit
 from limelight.progress import gauge, tracked, watched
-from limelight.targets import Asked, Labels, Target, ask, check, label_of, logits_of, part, probabilities_of, questions
+from limelight.targets import (
+    Asked,
+    Candidates,
+    Labels,
+    Target,
+    ask,
+    check,
+    label_of,
+    logits_of,
+    part,
+    probabilities_of,
+    questions,
+)
 from limelight.telling import Listener, listening
 from limelight.usefulness import auto_layer
 
@@ -216,12 +229,13 @@ def _explain_batch(
         evidence = {
             id(captured): EvidenceForAll(network, captured, asked, last=len(methods) == 1) for captured in captures
         }
-        logits = logits_of(captures[0].outputs)
+        outputs = captures[0].outputs
         answers = {
             "targets": [list(row) for row in zip(*(one.named for one in asked), strict=True)],
-            "probabilities": _target_probabilities(asked, logits, len(inputs)),
-            "predictions": predictions_of(logits, labels, len(inputs)),
+            "probabilities": _target_probabilities(asked, outputs, labels, len(inputs)),
+            "predictions": predictions_of(outputs, labels, len(inputs)),
             "input_size": () if inputs.image is None else tuple(inputs.image.shape[2:]),
+            "canvas": outputs.canvas if isinstance(outputs, Candidates) else None,
         }
         found = []
         for method, captured in zip(methods, captures, strict=True):
@@ -284,8 +298,7 @@ class _Passes:
         key = (layer if isinstance(layer, str | None) else id(layer)), watch
         if key not in self.done:
             args, options = self.inputs.args, self.inputs.options
-            place = default_layer(self.network, *args, **options) if layer is None else layer
-            cut = Cut.at(self.network, place)
+            cut = _default_cut(self.network, self.inputs) if layer is None else Cut.at(self.network, layer)
             if layout is not None:
                 cut = replace(cut, sites=tuple(replace(site, layout=layout) for site in cut.sites))
             with nullcontext() if watch is None else watch(self.network, self.inputs) as watching:
@@ -296,6 +309,16 @@ class _Passes:
             _tell_shared_layers(cut.sites, captured)
             self.done[key] = captured
         return self.done[key]
+
+
+def _default_cut(network: nn.Module, inputs: Inputs) -> Cut:
+    """Where to cut unless told: of a feature pyramid at every level, one of which feeds a box; or at one layer."""
+    first = inputs[0:1]
+    if levels := levels_of(network, first.args, first.options):
+        cut = Cut.at(network, levels)
+        sites = tuple(replace(site, layout="batch channels height width") for site in cut.sites)
+        return replace(cut, sites=sites, any_of=True)
+    return Cut.at(network, default_layer(network, *inputs.args, **inputs.options))
 
 
 def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Inputs, first: int) -> None:
@@ -335,24 +358,37 @@ def _tell_shared_layers(asked: Sequence[Site], captured: Captured) -> None:
             )
 
 
-def _target_probabilities(asked: Sequence[Asked], logits: Tensor | None, batch: int) -> Float[Tensor, "batch targets"]:
+def _target_probabilities(
+    asked: Sequence[Asked], outputs: Any, labels: Labels, batch: int
+) -> Float[Tensor, "batch targets"]:
     """NaN where a target is not about a class."""
-    if logits is None:
-        return torch.full((batch, len(asked)), torch.nan)
-    probabilities = probabilities_of(logits.detach().float())
-    named = [[-1 if name.index is None else name.index for name in one.named] for one in asked]
-    indices = torch.tensor(named, device=logits.device).T
-    return probabilities.gather(1, indices.clamp(min=0)).masked_fill(indices < 0, torch.nan)
+    logits = logits_of(outputs)
+    known = None if logits is None else probabilities_of(logits.detach().float(), labels)
+    columns = [_own_probabilities(one, known, batch) for one in asked]
+    return torch.stack([column.to(columns[0].device) for column in columns], dim=1)
 
 
-def predictions_of(logits: Tensor | None, labels: Labels, batch: int) -> list[list[Prediction]]:
-    """The most probable classes of each image, best first; none where there are no class scores."""
-    if logits is None:
+def _own_probabilities(asked: Asked, known: Tensor | None, batch: int) -> Tensor:
+    if asked.probabilities is not None:
+        return asked.probabilities
+    if known is None:
+        return torch.full((batch,), torch.nan)
+    indices = torch.tensor([-1 if name.index is None else name.index for name in asked.named], device=known.device)
+    return known.gather(1, indices.clamp(min=0)[:, None])[:, 0].masked_fill(indices < 0, torch.nan)
+
+
+def predictions_of(outputs: Any, labels: Labels, batch: int) -> list[list[Prediction]]:
+    """The most probable classes of each image; of a detector, its detections'."""
+    if isinstance(outputs, Candidates):
+        found = [(one.probabilities[:PREDICTIONS], one.classes[:PREDICTIONS]) for one in outputs.found]
+    elif (logits := logits_of(outputs)) is not None:
+        known = probabilities_of(logits.detach().float(), labels)
+        found = list(zip(*known.topk(min(PREDICTIONS, known.shape[1]), dim=1), strict=True))
+    else:
         return [[] for _ in range(batch)]
-    best = probabilities_of(logits.detach().float()).topk(min(PREDICTIONS, logits.shape[1]), dim=1)
     return [
-        [Prediction(i, label_of(i, labels), probability) for i, probability in zip(indices, values, strict=True)]
-        for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        [Prediction(i, label_of(i, labels), p) for p, i in zip(values.tolist(), indices.tolist(), strict=True)]
+        for values, indices in found
     ]
 
 

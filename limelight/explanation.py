@@ -21,6 +21,7 @@ from limelight.images import Photo
 from limelight.overlays import Overlays, unique_stems
 from limelight.preprocessing import View
 from limelight.targets import Labels, Named, Target
+from limelight.targets.asked import Box
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,6 +73,8 @@ class Explanation:
         origin: the network that was explained, for :meth:`verdict`; None after pickling, and where it takes more than
             images.
         questions: what each image's targets were asked as; empty after pickling.
+        canvas: the box (x0, y0, x1, y1) of the input, in its pixels, that the maps cover, where the network pads its
+            input or crops it; None for the input itself.
         stability: ``(batch, targets)``, of a method that samples and can tell: how well its map would agree with one
             from other samples, as a correlation, 1 at most; None for the other methods.
     """
@@ -91,6 +94,7 @@ class Explanation:
     origin: Origin | None = field(default=None, repr=False)
     questions: list[Target] = field(default_factory=list, repr=False)
     stability: Tensor | None = None
+    canvas: Box | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """An explanation is kept without the network that it explains."""
@@ -165,7 +169,7 @@ class Explanation:
     @property
     def maps(self) -> Tensor:
         """``(batch, targets, *input_size)`` in [0, 1] at the resolution of the network's input."""
-        return heatmap.shown(self.raws, self.input_size, how=self.fusion)
+        return heatmap.shown(self.raws, self.input_size, self.canvas, self.fusion)
 
     @property
     def peaks(self) -> Tensor:
@@ -177,8 +181,9 @@ class Explanation:
         if len(self.input_size) != 2:
             return self._peaks_of_any(maps)
         rows, columns = maps.shape[-2:]
-        y = (torch.arange(rows, device=maps.device) + 0.5) / rows * self.input_size[0]
-        x = (torch.arange(columns, device=maps.device) + 0.5) / columns * self.input_size[1]
+        x0, y0, x1, y1 = self._canvas if len(self.raws) == 1 else (0.0, 0.0, *map(float, self.input_size[::-1]))
+        y = y0 + (torch.arange(rows, device=maps.device) + 0.5) / rows * (y1 - y0)
+        x = x0 + (torch.arange(columns, device=maps.device) + 0.5) / columns * (x1 - x0)
         peaks = maps.new_full((*maps.shape[:2], 2), torch.nan)
         for i, image in enumerate(maps):
             px, py = x, y
@@ -265,7 +270,8 @@ class Explanation:
         """
         if len(self.input_size) != 2:
             return heatmap.shown([raw[i, target] for raw in self.raws], self.input_size, how=self.fusion)
-        (width, height), box = self._frame(i)
+        (width, height), _ = self._frame(i)
+        box = self._laid(i)
         return heatmap.shown([raw[i, target] for raw in self.raws], (height, width), box, self.fusion)
 
     def overlay(self, i: int = 0, target: int = 0, **look: Any) -> Image:
@@ -285,7 +291,9 @@ class Explanation:
         if len(self.input_size) != 2:
             return self._drawn(i, self.heat(i, target), **look)
         heat = self.heat(i, target).float().cpu().numpy()
-        return render.overlay(self.photo(i), heat, seen=self._frame(i)[1], **look)
+        box = self.targets[i][target].box
+        frame = None if box is None else self._on_photo(i, box)
+        return render.overlay(self.photo(i), heat, seen=self._frame(i)[1], box=frame, **look)
 
     def animation(self, path: str | Path, i: int = 0, target: int = 0, **look: Any) -> Path:
         """Write a volume or a clip with its map as an animated GIF, slice after slice; return the path.
@@ -360,6 +368,7 @@ class Explanation:
                     {
                         "index": named.index,
                         "label": named.label,
+                        **({} if named.box is None else {"box": [round(v, 2) for v in self._on_photo(i, named.box)]}),
                         "score": scores[i][j],
                         "probability": _or_none(probabilities[i][j]),
                         "method": self.method,
@@ -388,6 +397,24 @@ class Explanation:
         )
         rest = f"<p>and {len(cells) - 12} more</p>" if len(cells) > 12 else ""
         return f"<div style='display:flex;flex-wrap:wrap'>{figures}</div>{rest}<p>{html.escape(repr(self))}</p>"
+
+    @property
+    def _canvas(self) -> Box:
+        height, width = self.input_size
+        return self.canvas or (0.0, 0.0, float(width), float(height))
+
+    def _laid(self, i: int) -> Box:
+        """The box of the picture that a raw map covers."""
+        if self.canvas is None:
+            return self._frame(i)[1]
+        return self._on_photo(i, self.canvas)
+
+    def _on_photo(self, i: int, box: Box) -> Box:
+        """A box of the network's input on the photograph that it was made of."""
+        x0, y0, x1, y1 = self._frame(i)[1]
+        height, width = self.input_size
+        across, down = (x1 - x0) / width, (y1 - y0) / height
+        return x0 + box[0] * across, y0 + box[1] * down, x0 + box[2] * across, y0 + box[3] * down
 
     def _frame(self, i: int) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
         """The picture's (width, height), and the box of it that the network saw."""

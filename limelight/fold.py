@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limelight.cut import Captured, reached
+from limelight.cut import Captured
 from limelight.grid import Layout, layout_of
 from limelight.nested import leaves_of, map_leaves
 
@@ -58,7 +58,7 @@ class Folded(Captured):
                 allow_unused=True,
                 is_grads_batched=True,
             )
-        return tuple(gradient.flatten(0, 1) for gradient in reached(self.sites, gradients))
+        return tuple(gradient.flatten(0, 1) for gradient in self.reached(gradients))
 
 
 def fold(captured: Captured, times: int) -> Folded:

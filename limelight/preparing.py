@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from limelight.detectors import recognised
 from limelight.errors import InputError, ModelError
 from limelight.images import Photo, read
 from limelight.models import Model
@@ -21,13 +22,15 @@ from limelight.targets import Labels
 def parts_of(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
     """A model's network, labels and preprocessing; a bare network has no more than itself.
 
+    A detector that is known is seen through a view that gives its candidates (:mod:`limelight.detectors`).
+
     Raises:
         ModelError: it is neither.
     """
     if isinstance(model, Model):
-        return model.network, model.labels, model.preprocessing
+        return recognised(model.network), model.labels, model.preprocessing
     if isinstance(model, nn.Module):
-        return model, None, None
+        return recognised(model), None, None
     raise ModelError(f"{model!r} is no network: give an nn.Module or what limelight.load(...) returns")
 
 
@@ -43,6 +46,8 @@ def tensors_of(images: Any, network: nn.Module) -> Inputs | None:
         images = Inputs(images)
     elif isinstance(images, Tensor) and images.is_floating_point():
         images = Inputs((images,))
+    elif isinstance(images, list) and images and all(_is_picture(each) for each in images):
+        images = Inputs((_stacked(images),))
     elif not isinstance(images, Inputs):
         return None
     image = images.image
@@ -55,6 +60,24 @@ def tensors_of(images: Any, network: nn.Module) -> Inputs | None:
             + (", images[None] makes a batch of one" if image.ndim == 3 else "")
         )
     return images
+
+
+def _is_picture(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 3
+
+
+def _stacked(pictures: Sequence[Tensor]) -> Tensor:
+    """A batch of a list of pictures ``(channels, height, width)``, as torchvision's detectors are given.
+
+    Raises:
+        InputError: they have several sizes.
+    """
+    if sizes := {tuple(picture.shape) for picture in pictures[1:]} - {tuple(pictures[0].shape)}:
+        raise InputError(
+            f"pictures of several sizes, {tuple(pictures[0].shape)} and {sizes.pop()}: one call explains pictures of "
+            "one size, so explain them one by one"
+        )
+    return torch.stack(list(pictures))
 
 
 def _of_pictures(network: nn.Module) -> bool:

@@ -55,6 +55,7 @@ def overlay(
     contours: bool = False,
     legend: bool = False,
     title: str | None = None,
+    box: Box | None = None,
 ) -> Image.Image:
     """The photograph with a map over it.
 
@@ -68,6 +69,7 @@ def overlay(
         contours: draw the lines where the map crosses 0.5 and 0.8.
         legend: add a strip with a colour bar below.
         title: a caption for a strip above; shortened to two lines.
+        box: a frame to draw, ``(left, top, right, bottom)`` in photo pixels: what is asked about.
 
     Returns:
         RGB, the size of the photo; strips add to its height and widen it to at least 240 pixels.
@@ -76,7 +78,7 @@ def overlay(
         InputError: the photo is not RGB; the heat has another size, leaves its range or holds a NaN; the box holds no
             pixel of the photo; alpha is out of range; or there is no such colour map.
     """
-    return _explain(photo, heat, EVIDENCE, seen, colormap, alpha, contours, legend, title)
+    return _explain(photo, heat, EVIDENCE, seen, colormap, alpha, contours, legend, title, box)
 
 
 def diverging(
@@ -187,6 +189,7 @@ def _explain(
     contours: bool,
     legend: bool,
     title: str | None,
+    box: Box | None = None,
 ) -> Image.Image:
     """The photo with the map over it and the strips asked for."""
     if photo.mode != "RGB":
@@ -204,6 +207,8 @@ def _explain(
         _draw_contours(picture, np.abs(heat))
     if seen is not None:
         picture = _only_inside(picture, photo, seen)
+    if box is not None:
+        _draw_box(picture, box)
 
     size = max(13, round(_extent(photo) / 45))
     width = max(photo.width, NARROWEST)
@@ -213,6 +218,13 @@ def _explain(
     if legend:
         strips.append(_key(width, size, scale, colormap, alpha))
     return stack(strips)
+
+
+def _draw_box(picture: Image.Image, box: Box) -> None:
+    """A light frame on a dark one, which shows on any photograph."""
+    draw, width = ImageDraw.Draw(picture), max(1, round(_extent(picture) / 250))
+    draw.rectangle(box, outline=INK, width=2 * width)
+    draw.rectangle(box, outline=PAPER, width=width)
 
 
 def _in_range(heat: np.ndarray, scale: Scale) -> np.ndarray:

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from limelight.cut import Captured
 from limelight.grid.layout import Layout
+from limelight.nested import leaves_of
 
 MOST = 0.9
 """A layer is reached if at least this share of its cells is: a stride or a crop may pass some by."""
@@ -32,7 +32,7 @@ class Reach:
     def __init__(self, captured: Captured, layouts: Sequence[Layout], outputs: Any = None):
         self.captured = captured
         self.layouts = layouts
-        leaves = pytree.tree_leaves(captured.outputs if outputs is None else outputs)
+        leaves = leaves_of(captured.outputs if outputs is None else outputs)
         self.roots = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
 
     def shares(self) -> list[float]:

@@ -10,23 +10,35 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.nested import main_output
+from limelight.targets.asked import Asked, Box, Labels, Named, Question, on_logits_only
+from limelight.targets.classes import class_index, label_of
 
 
 @dataclass(frozen=True)
-class Region:
+class Region(Question):
     """A class in a part of the picture (see :func:`region`)."""
 
     target: Any = None
     mask: Any = None
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     point: tuple[float, float] | None = None
+
+    def check(self, batch: int, labels: Labels) -> None:
+        """The class's label or index."""
+        if isinstance(self.target, int | str):
+            class_index(self.target, len(labels) if labels else None, labels)
+
+    def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
+        """The mean of the class's logits in the part."""
+        on_logits_only(self, scale)
+        return [_ask_region(self, class_maps(outputs), labels)]
 
 
 def region(
     target: Any = None,
     *,
     mask: Any = None,
-    box: tuple[float, float, float, float] | None = None,
+    box: Box | None = None,
     point: tuple[float, float] | None = None,
 ) -> Region:
     """Why a part of the picture is the class, for a network that gives class scores for every pixel.
@@ -110,3 +122,32 @@ def region_scores(maps: Tensor, classes: Tensor, part: Tensor) -> Tensor:
     weights = part.flatten(1).to(maps.dtype)
     own = (maps.flatten(2) * weights[:, None]).sum(dim=2) / weights.sum(dim=1, keepdim=True)
     return torch.where(chosen, own, 0).sum(dim=1)
+
+
+def _ask_region(where: Region, maps: Tensor | None, labels: Labels) -> Asked:
+    """A class in a part of the picture: the mean of its logits there."""
+    if maps is None:
+        raise TargetError("region() asks a network that gives class scores for every pixel, and this one does not")
+    part = part_of(where, maps)
+    if where.target is None:
+        classes = commonest(maps, part)
+    else:
+        classes = torch.full((len(maps),), class_index(where.target, maps.shape[1], labels), device=maps.device)
+    if part is None:
+        predicted = maps.detach().argmax(dim=1)
+        part = predicted == classes.view(-1, *[1] * (predicted.ndim - 1))
+        if missing := (~part.flatten(1).any(dim=1)).nonzero().flatten().tolist():
+            name = label_of(int(classes[missing[0]]), labels)
+            raise TargetError(
+                f"'{name}' is predicted nowhere in image {missing[0]}: ask about a part of the picture, with "
+                "limelight.region(class, box=...), mask=... or point=..."
+            )
+    inside = part
+
+    def score(outputs: Any, repeats: int = 1) -> Tensor:
+        own = class_maps(outputs)
+        assert own is not None, "they were maps when the target was settled"
+        return region_scores(own, classes.repeat(repeats), inside.repeat(repeats, *[1] * (inside.ndim - 1)))
+
+    indices = classes.tolist()
+    return Asked(named=tuple(Named(i, f"{label_of(i, labels)} region") for i in indices), score=score)
