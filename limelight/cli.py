@@ -8,6 +8,7 @@ from limelight.commands.compare import compare
 from limelight.commands.evaluate import evaluate
 from limelight.commands.explain import explain
 from limelight.commands.export import export
+from limelight.commands.gallery import gallery
 from limelight.commands.grains import grains
 from limelight.commands.layers import layers
 from limelight.commands.methods import methods
@@ -17,7 +18,7 @@ from limelight.commands.study import study
 from limelight.commands.train import train
 from limelight.shell import Group
 
-COMMANDS = (explain, compare, evaluate, train, study, paper, export, grains, layers, models, methods)
+COMMANDS = (explain, gallery, compare, evaluate, train, study, paper, export, grains, layers, models, methods)
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -149,6 +149,56 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A picture of a contact sheet with its map, and what it can be found by.
+
+    Attributes:
+        photo: the small picture, as JPEG; None where there is none.
+        seen: left, top, right and bottom of what the map lies over, in shares of the picture.
+        map: rows of the map's strengths, 0 to 255.
+        caption: a line below it.
+        alt: the same, and more, for who can't see it.
+        group: what it is counted among: its predicted class.
+        confidence, spread: in [0, 1]; None where there is none.
+        right: whether the prediction is the true class; None where that is not known.
+        verdict: on the map; empty where there is none.
+    """
+
+    photo: bytes | None
+    seen: tuple[float, float, float, float]
+    map: Sequence[Sequence[int]]
+    caption: str
+    alt: str
+    group: str = ""
+    confidence: float | None = None
+    spread: float | None = None
+    right: bool | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Any number of pictures, a screen of them at a time, with filters; maps are laid on as they come into sight.
+
+    Attributes:
+        cells: the pictures.
+        colours: of the maps: three bytes each, from the lowest strength to the highest.
+        alpha: how much of a hot pixel is the map's colour.
+        full: the strength from which a pixel is coloured in full.
+        veil: the colour of what the network did not see, laid on in part.
+        page: how many are in sight at a time.
+    """
+
+    kind: ClassVar[str] = "sheet"
+    cells: Sequence[Cell]
+    colours: bytes
+    alpha: float
+    full: float
+    veil: tuple[int, int, int] = (128, 128, 128)
+    page: int = 96
+
+
+@dataclass(frozen=True)
 class ScaleKey:
     """What the colours of the maps mean: colours from the lowest value to the highest, and a name for either end."""
 
@@ -197,6 +247,7 @@ Block = (
     | Picture
     | Strip
     | Gallery
+    | ContactSheet
     | ScaleKey
     | Beside
     | Group
@@ -238,7 +289,7 @@ class Page:
         title: the heading.
         kicker: what kind of page it is, above the title.
         facts: names and values that say what was looked at.
-        verdict: the summary.
+        verdict: the summary; None where there is nothing to judge.
         sections: the questions that are answered, in order.
         appendix: what is there to look up; not numbered, without an answer of its own where that is empty.
         colophon: how and by what it was made.
@@ -247,7 +298,7 @@ class Page:
     title: str
     kicker: str
     facts: Sequence[tuple[str, str]]
-    verdict: Verdict
+    verdict: Verdict | None
     sections: Sequence[Section]
     appendix: Sequence[Section] = ()
     colophon: Sequence[str] = ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from limelight import __version__
 from limelight.errors import MissingExtra
+from limelight.report import sheet
 from limelight.report.blocks import Page
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _environment() -> Environment:
     )
     environment.globals["inlined"] = inlined
     environment.filters["percent"] = percent
+    environment.filters["data"] = lambda block: Markup(sheet.data(block))
     return environment
 
 
