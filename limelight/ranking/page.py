@@ -13,6 +13,7 @@ from limelight.images import read
 from limelight.ranking.evaluate import Evaluation
 from limelight.ranking.measuring import maps_of, prepared
 from limelight.ranking.summary import SURE, Standing, Summary
+from limelight.report.plots import frontier, worthwhile
 
 SHOWN = 4
 """Disputed pictures that are drawn."""
@@ -46,11 +47,19 @@ def page(evaluation: Evaluation, summary: Summary, data: str) -> str:
             appendix=[_failures(summary)] if summary.errors else [],
             colophon=[
                 "Intervals are 95 %, by bootstrap over pictures. Methods are compared on the same pictures, by "
-                "flipping the signs of differences, corrected for the number of comparisons (Holm).",
+                "flipping the signs of differences, corrected for the number of comparisons (Holm). Pictures to tell: how "
+                "many would tell a method from the best four times in five, if differences stay as they are here (before "
+                "that correction).",
+                *_steps(summary),
                 "Chance: random numbers, a Gaussian in the middle, and the picture's edges, through the same metric.",
             ],
         )
     )
+
+
+def _steps(summary: Summary) -> list[str]:
+    steps = {metric.settings["steps"] for metric in summary.metrics if "steps" in metric.settings}
+    return [f"Curves (deletion, insertion and their kind) have {steps.pop()} steps."] if len(steps) == 1 else []
 
 
 def _verdict(summary: Summary, best: str | None) -> report.Verdict:
@@ -85,9 +94,9 @@ def _ranking(summary: Summary) -> report.Section:
         blocks.append(
             report.Table(
                 f"{metric.title}: {direction}" if direction else metric.title,
-                ["method", "mean", "95 % interval", "as good as the best? p"],
+                ["method", "mean", "95 % interval", "as good as the best? p", "pictures to tell"],
                 rows,
-                numbers=[1, 2, 3],
+                numbers=[1, 2, 3, 4],
                 basis=f"rests on {max(one.pictures for one in standings)} pictures",
             )
         )
@@ -104,7 +113,9 @@ def _ranking(summary: Summary) -> report.Section:
 
 def _figures(one: Standing) -> list[str]:
     interval = "one picture: none" if one.interval is None else f"{one.interval.low:.3f} to {one.interval.high:.3f}"
-    return [f"{one.mean:.3f}", interval, "" if one.p is None else f"{one.p:.3f}" + (" *" if one.p < SURE else "")]
+    p = "" if one.p is None else f"{one.p:.3f}" + (" *" if one.p < SURE else "")
+    needed = "" if one.p is None else "no difference seen" if one.needed is None else f"{one.needed:,}"
+    return [f"{one.mean:.3f}", interval, p, needed]
 
 
 def _beaten_by_chance(standings: Sequence[Standing], better: str) -> bool:
@@ -158,7 +169,20 @@ def _cost(summary: Summary) -> report.Section | None:
     table = report.Table(
         "Time a picture, and rank", ["method", "time", "mean rank"], rows, [1, 2], "median over pictures"
     )
-    return report.Section("cost", "Which is worth its time?", answer, [table])
+    return report.Section("cost", "Which is worth its time?", answer, [*_worth(summary), table])
+
+
+def _worth(summary: Summary) -> list[report.Block]:
+    """Time against faithfulness, drawn."""
+    points = [
+        (name, 1000 * summary.seconds[name], r) for name, r in summary.faithful.items() if name in summary.seconds
+    ]
+    if len(points) < 2:
+        return []
+    kept = ", ".join(f"{name} ({cost:.0f} ms, rank {rank:.2f})" for name, cost, rank in worthwhile(points))
+    told = f"Joined are the methods that none is both quicker and more faithful than: {kept}."
+    svg = frontier("Cost against faithfulness", told, points, "milliseconds a picture", "mean rank, 1 is best")
+    return [report.Plot(svg, told, "mean rank over the metrics of faithfulness alone")]
 
 
 def _disputed(evaluation: Evaluation, summary: Summary) -> report.Section | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from limelight.evaluation import Metric
 from limelight.ranking.measuring import AGREEMENT, Row
-from limelight.statistics import Interval, bootstrap, holm, paired_test
+from limelight.statistics import Interval, bootstrap, cases_needed, holm, paired_test
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +34,8 @@ class Standing:
         interval: by bootstrap over the pictures; None for a single picture.
         pictures: how many have a value.
         p: that it is as good as the metric's best, corrected; None for the best, for chance and for a single picture.
+        needed: how many pictures would tell it from the metric's best, going by these; None where ``p`` is, and where
+            no difference was seen.
     """
 
     method: str
@@ -42,6 +44,7 @@ class Standing:
     interval: Interval | None
     pictures: int
     p: float | None = None
+    needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,17 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the rows of an evaluation say. Made by :func:`summarise`."""
+    """What the rows of an evaluation say. Made by :func:`summarise`.
+
+    ``ranks`` are mean ranks over the metrics that decide, best first; ``faithful`` over those of faithfulness alone.
+    """
 
     metrics: Sequence[Metric]
     methods: list[str]
     chance: list[str]
     standings: dict[str, list[Standing]]
     ranks: dict[str, float]
+    faithful: dict[str, float]
     seconds: dict[str, float]
     agreement: dict[str, dict[str, float]]
     disputed: list[tuple[str, float]]
@@ -92,6 +99,7 @@ class Summary:
                 for label, standings in self.standings.items()
             },
             "ranks": self.ranks,
+            "faithful_ranks": self.faithful,
             "seconds": self.seconds,
             "metric_agreement": {a: {b: _or_none(v) for b, v in row.items()} for a, row in self.agreement.items()},
             "disputed": [{"path": path, "agreement": value} for path, value in self.disputed],
@@ -122,7 +130,8 @@ def summarise(rows: Sequence[Row], metrics: Sequence[Metric], most: int = 6) -> 
             label: _standings(table, [*methods, *chance], len(methods), by_label[label])
             for label, table in tables.items()
         },
-        ranks=dict(sorted(zip(methods, _mean(ranked, 1).tolist(), strict=True), key=lambda pair: pair[1])),
+        ranks=_by_rank(methods, ranked),
+        faithful=_by_rank(methods, _ranks(tables, by_label, len(methods), ("faithful",))),
         seconds={method: float(np.median(values)) for method, values in seconds.items() if values},
         agreement=_metric_agreement(tables, by_label, len(methods)),
         disputed=sorted(together, key=lambda pair: pair[1])[:most],
@@ -155,16 +164,25 @@ def _standings(table: NDArray[np.float64], names: Sequence[str], methods: int, m
         if not len(values):
             continue
         interval = bootstrap(values) if len(values) > 1 else None
-        found.append(Standing(name, i >= methods, float(values.mean()), interval, len(values), p.get(i)))
+        needed = cases_needed(table[i], table[best]) if i in p else None
+        found.append(Standing(name, i >= methods, float(values.mean()), interval, len(values), p.get(i), needed))
     return sorted(found, key=lambda one: (one.chance, -sign * one.mean))
 
 
-def _ranks(tables: Mapping[str, Any], metrics: Mapping[str, Metric], methods: int) -> NDArray[np.float64]:
-    """(methods, pictures) The mean rank of each method among the methods, over the metrics that decide."""
+def _by_rank(methods: Sequence[str], ranked: NDArray[np.float64]) -> dict[str, float]:
+    """Each method's mean over the pictures, best first; without those that have none."""
+    means = [pair for pair in zip(methods, _mean(ranked, 1).tolist(), strict=True) if pair[1] == pair[1]]
+    return dict(sorted(means, key=lambda pair: pair[1]))
+
+
+def _ranks(
+    tables: Mapping[str, Any], metrics: Mapping[str, Metric], methods: int, questions: Sequence[str] = DECIDING
+) -> NDArray[np.float64]:
+    """(methods, pictures) The mean rank of each method among the methods, over the metrics of these questions."""
     ranked = []
     for label, table in tables.items():
         metric = metrics[label]
-        if metric.question in DECIDING and metric.better:
+        if metric.question in questions and metric.better:
             values = table[:methods] * (1 if metric.better == "lower" else -1)
             below = (values[:, None] > values[None]).sum(1) + ((values[:, None] == values[None]).sum(1) + 1) / 2
             ranked.append(np.where(np.isnan(values), np.nan, below))

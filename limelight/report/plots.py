@@ -123,6 +123,37 @@ def reliability(
     return _drawn(title, description, x, y, draw)
 
 
+def frontier(title: str, description: str, points: Sequence[tuple[str, float, float]], x: str, y: str) -> str:
+    """What things cost (on a logarithmic axis) against their rank, 1 at the top: ``(name, cost, rank)`` each.
+
+    Joined and named are those that nothing else is both cheaper and better than; the others are marks alone.
+    """
+
+    def draw(axes: Axes) -> None:
+        best = worthwhile(points)
+        rest = [one for one in points if one not in best]
+        axes.plot([one[1] for one in rest], [one[2] for one in rest], "o", color=SOFT, fillstyle="none", markersize=6)
+        axes.plot([one[1] for one in best], [one[2] for one in best], "o-", color=BLUE, linewidth=0.9, markersize=7)
+        for name, cost, rank in best:
+            axes.annotate(name, (cost, rank), (0, 8), textcoords="offset points", color=BLUE, ha="center", fontsize=9)
+        axes.set_xscale("log")
+        axes.margins(x=0.2, y=0.15)
+        axes.invert_yaxis()
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: "")
+
+    return _drawn(title, description, x, y, draw)
+
+
+def worthwhile(points: Sequence[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
+    """Of ``(name, cost, rank)`` those that nothing cheaper, or as cheap, ranks as well as; the cheapest first."""
+    kept: list[tuple[str, float, float]] = []
+    for one in sorted(points, key=lambda point: point[1:]):
+        if not kept or one[2] < kept[-1][2]:
+            kept.append(one)
+    return kept
+
+
 def _percent(value: float, _: Any) -> str:
     return f"{value * 100:.0f}%"
 

@@ -16,7 +16,10 @@ from limelight.cli import main
 from limelight.errors import InputError, MetricError
 from limelight.models.fingerprint import fingerprint
 from limelight.ranking import evaluate
+from limelight.ranking.page import page
 from limelight.ranking.summary import summarise
+from limelight.report.plots import worthwhile
+from limelight.statistics import cases_needed
 from tests.pictures import SIZE, noise
 from tests.tiny import LABELS, tiny
 
@@ -128,6 +131,30 @@ def test_one_picture_has_no_interval(model, photos):
     assert summary.recommendation is None
 
 
+def test_how_many_pictures_would_tell_two_methods_apart_is_said(model, photos):
+    """As the statistic says it of the rows themselves; none for the best and for chance."""
+    found = ready(model, photos)
+    list(found.run())
+    rows, summary = found.rows(), summarise(found.rows(), found.bench.metrics)
+    values = {
+        name: [row["value"] for row in rows if (row["method"], row["metric"]) == (name, "sparseness")]
+        for name in METHODS
+    }
+    standings = summary.standings["sparseness"]
+    best = standings[0].method
+    for one in standings:
+        known = None if one.chance or one.method == best else cases_needed(values[one.method], values[best])
+        assert one.needed == known
+    assert any(one.needed for one in standings)
+    html = page(found, summary, "photos")
+    assert "pictures to tell" in html and "Cost against faithfulness" in html
+
+
+def test_the_frontier_holds_what_nothing_is_both_cheaper_and_better_than():
+    points = [("slow", 9.0, 1.0), ("dear", 9.5, 1.0), ("quick", 1.0, 3.0), ("bad", 2.0, 3.5), ("even", 1.0, 4.0)]
+    assert [name for name, _, _ in worthwhile(points)] == ["quick", "slow"]
+
+
 def test_masks_are_what_the_network_saw_of_them(model, photos):
     """A mask over the left half of a photograph is the left half of the input, also where a crop cuts it."""
     width, height = SIZE
@@ -189,5 +216,8 @@ def test_the_command_writes_rows_a_summary_and_a_page(model, photos, tmp_path, m
     assert "Which method is best?" in page and 'src="http' not in page
     again = CliRunner().invoke(main, [*asked, "--json"])
     assert json.loads(again.stdout) == json.loads((tmp_path / "o" / "summary.json").read_text())
+    (tmp_path / "photos" / "5.png").write_bytes(b"no picture")
+    part = CliRunner().invoke(main, [*asked[:-5], "--out", "p", "--metrics", "average_drop"])
+    assert part.exit_code == 1 and "not measured: 5.png" in part.stderr and "mean rank" in part.stdout
     wrong = CliRunner().invoke(main, [*asked, "--masks", "boxes.csv"])
     assert wrong.exit_code == 2 and wrong.stderr == "error: give --boxes or --masks, not both\n"

@@ -29,6 +29,7 @@ def page(words: str = "plain words") -> report.Page:
             words,
             (0, 1),
         ),
+        report.plots.frontier(f"Cost: {words}", words, [(words, 2.0, 1.5), ("b", 1.0, 2.0), ("c", 9, 3)], words, words),
     ]
     blocks = [
         report.Prose([words, words]),
