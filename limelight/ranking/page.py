@@ -47,9 +47,9 @@ def page(evaluation: Evaluation, summary: Summary, data: str) -> str:
             appendix=[_failures(summary)] if summary.errors else [],
             colophon=[
                 "Intervals are 95 %, by bootstrap over pictures. Methods are compared on the same pictures, by "
-                "flipping the signs of differences, corrected for the number of comparisons (Holm). Pictures to tell: how "
-                "many would tell a method from the best four times in five, if differences stay as they are here (before "
-                "that correction).",
+                "flipping the signs of differences, corrected for the number of comparisons (Holm).",
+                "Pictures to tell: so many would tell a method from the best four times in five, if differences stay "
+                "as they are here; before that correction.",
                 *_steps(summary),
                 "Chance: random numbers, a Gaussian in the middle, and the picture's edges, through the same metric.",
             ],
