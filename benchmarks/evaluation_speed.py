@@ -1,10 +1,12 @@
 """Deletion and insertion: how long, in plain batched forward passes of the same network, and beside the peers.
 
-    python -m benchmarks.evaluation_speed [--pictures 32] [--steps 100] [--rounds 3] [--threads 1] [--json FILE]
+    python -m benchmarks.evaluation_speed [--pictures 32] [--steps 100] [--rounds 3] [--group 8] [--json FILE]
 
-One interleaved run: every round times every contender once, in an order of its own. The plain contender runs the
-network on as many pictures as the two curves need, ready made, in batches of 32. All others start from the same maps
-(random pixels, so that there are no ties) and must give the same curves, which is checked before anything is timed.
+One interleaved run: every round times every contender once, in an order of its own, on a group of the pictures before
+the next. Times are the processor's; they are kept (``FILE.times``) as they come, and a run that was stopped goes on. The
+plain contender runs the network on as many pictures as the two curves need, ready made, in batches of 32. All others
+start from the same maps (random pixels, so that there are no ties) and must give the same curves, which is checked
+before anything is timed.
 Quantus has pixel flipping only, with a fixed value for removed pixels: deletion is the flipping by the map, insertion
 that by the negated map, which removes what is least marked first; its demand that the steps come out even is switched
 off. pytorch-grad-cam has single steps only (a percentile and what takes the place of removed pixels): a curve is as
@@ -14,6 +16,7 @@ many calls.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
 import warnings
@@ -29,6 +32,7 @@ from torch import Tensor, nn
 from benchmarks.contenders import describe, machine
 from benchmarks.tables import Spread, write
 from limelight.evaluation import Case, Scene
+from limelight.files import write_whole
 
 Curves = tuple[Tensor, Tensor]
 """The scores ``(steps, pictures)`` as the most and as the least marked pixels go."""
@@ -42,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--steps", type=int, default=100)
     options.add_argument("--side", type=int, default=224)
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--group", type=int, default=8)
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     options.add_argument("--json", type=Path, default=Path("out/bench/evaluation_speed.json"))
@@ -50,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     question = Question.of(given.network, given.pictures, given.side, given.steps)
     agree(question, given.contenders)
-    spreads = ratios(question, given.contenders, given.rounds)
+    kept = given.json.with_suffix(".times")
+    spreads = ratios(question, given.contenders, given.rounds, given.group, kept)
     print(f"\n{given.network}, deletion and insertion of {given.steps} steps for {given.pictures} pictures:")
     print(describe(machine()) + "\n")
     print("| | in plain passes | limelight is so many times as fast |\n|---|--:|--:|")
@@ -83,19 +89,21 @@ class Question:
             targets = torch.cat([network(part).argmax(dim=1) for part in images.split(BATCH)]).clone()
         return cls(network, images, torch.rand(pictures, side, side), targets, steps)
 
-    def part(self, pictures: int, steps: int) -> Question:
-        return Question(
-            self.network, self.images[:pictures], self.maps[:pictures], self.targets[:pictures].clone(), steps
-        )
+    def part(self, pictures: int, steps: int, first: int = 0) -> Question:
+        few = slice(first, first + pictures)
+        return Question(self.network, self.images[few], self.maps[few], self.targets[few].clone(), steps)
 
 
 def plain(question: Question) -> None:
     """As many pictures as the two curves need: each step of each, their common ends once."""
-    passes = 2 * question.steps
+    whole, rest = divmod(2 * question.steps * len(question.images), BATCH)
+    again = -(-BATCH // len(question.images))
+    batch = question.images.repeat(again, 1, 1, 1)[:BATCH].contiguous()
     with torch.inference_mode():
-        for part in question.images.split(BATCH):
-            for _ in range(passes):
-                question.network(part)
+        for _ in range(whole):
+            question.network(batch)
+        if rest:
+            question.network(batch[:rest])
 
 
 def limelight(question: Question) -> Curves:
@@ -231,21 +239,29 @@ def agree(question: Question, contenders: Sequence[str]) -> None:
             print(f"{name}: curves differ by {worst:.1e} at most", flush=True)
 
 
-def ratios(question: Question, contenders: Sequence[str], rounds: int) -> dict[str, tuple[Spread, float]]:
-    """Each contender's time in plain passes, and how many times limelight's it is."""
+def ratios(
+    question: Question, contenders: Sequence[str], rounds: int, group: int, kept: Path
+) -> dict[str, tuple[Spread, float]]:
+    """Each contender's time in plain passes, and how many times limelight's it is: of each group of each round."""
     times: dict[str, list[float]] = {name: [] for name in ["plain", "limelight", *contenders]}
     shuffle = random.Random(0).shuffle
     small = question.part(4, 4)
     for name in times:
         CONTENDERS[name](small)  # warm
+    done: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
     for number in range(rounds):
-        order = list(times)
-        shuffle(order)
-        for name in order:
-            start = time.process_time()
-            CONTENDERS[name](question)
-            times[name].append(time.process_time() - start)
-            print(f"round {number + 1}, {name}: {times[name][-1]:.0f} s", flush=True)
+        for first in range(0, len(question.images), group):
+            part, order = question.part(group, question.steps, first), list(times)
+            shuffle(order)
+            for name in order:
+                place = f"round {number + 1}, pictures {first} to {first + len(part.images) - 1}, {name}"
+                if place not in done:
+                    start = time.process_time()
+                    CONTENDERS[name](part)
+                    done[place] = time.process_time() - start
+                    write_whole(kept, json.dumps(done, indent=1))
+                times[name].append(done[place])
+                print(f"{place}: {done[place]:.1f} s", flush=True)
     return {
         name: (
             Spread.of([t / p for t, p in zip(values, times["plain"], strict=True)]),
