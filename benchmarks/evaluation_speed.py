@@ -3,7 +3,7 @@
     python -m benchmarks.evaluation_speed [--pictures 32] [--steps 100] [--rounds 3] [--group 8] [--json FILE]
 
 One interleaved run: every round times every contender once, in an order of its own, on a group of the pictures before
-the next. Times are the processor's; they are kept (``FILE.times``) as they come, and a run that was stopped goes on. The
+the next. Times are the processor's, kept (``FILE.times``) as they come, and a run that was stopped goes on. The
 plain contender runs the network on as many pictures as the two curves need, ready made, in batches of 32. All others
 start from the same maps (random pixels, so that there are no ties) and must give the same curves, which is checked
 before anything is timed.
