@@ -97,13 +97,12 @@ def table(rows: dict[str, Any], stages: list[str]) -> str:
         "| method | " + " | ".join(f"to `{stage}`" for stage in stages) + " | magnitudes, last | SSIM, last |",
         "|---|" + "--:|" * (len(stages) + 2),
     ]
-    for name, found in rows.items():
-        if "values" in found:
-            values = " | ".join(f"{value:.2f}" for value in found["values"])
-            lines.append(f"| {name} | {values} | {found['magnitudes'][-1]:.2f} | {found['ssim'][-1]:.2f} |")
-        else:
-            lines.append(f"| {name} | left out: {found['left out']} |" + " |" * (len(stages) + 1))
-    return "\n".join(lines)
+    measured = {name: found for name, found in rows.items() if "values" in found}
+    for name, found in sorted(measured.items(), key=lambda row: -sum(row[1]["values"])):
+        values = " | ".join(f"{value:.2f}" for value in found["values"])
+        lines.append(f"| `{name}` | {values} | {found['magnitudes'][-1]:.2f} | {found['ssim'][-1]:.2f} |")
+    left = [f"\nLeft out: `{name}`, {found['left out']}" for name, found in rows.items() if "values" not in found]
+    return "\n".join([*lines, *left])
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def paper(
         _bias(source, out, seed, device, as_json)
         return
     from limelight.paper import PROTOCOLS, Bench, layouts, reproduce, shown
+    from limelight.paper.examples import strips
     from limelight.paper.page import page, record
     from limelight.paper.protocol import checked
 
@@ -130,7 +131,9 @@ def paper(
         *([("Second network", f"{bench.judge.name}, weights {bench.judge.weights}")] if bench.judge else []),
     ]
     differences = [*protocol.differences, *found.differences(layout)]
-    html = page(protocol.question, protocol.section, protocol.quoted, facts, outcome, differences, errors)
+    html = page(
+        protocol.question, protocol.section, protocol.quoted, facts, outcome, differences, errors, strips(found.bench)
+    )
     content = record(protocol.question, protocol.section, outcome, differences, table=table, facts=dict(facts))
     _leave(out, table, html, content, outcome, as_json)
     if errors:

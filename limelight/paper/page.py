@@ -19,8 +19,9 @@ def page(
     outcome: Outcome,
     differences: Sequence[str],
     errors: Sequence[tuple[str, str]] = (),
+    strips: Sequence[report.Strip] = (),
 ) -> str:
-    """The page as HTML.
+    """The page as HTML; ``strips`` are a few pictures with their maps.
 
     Raises:
         MissingExtra: jinja2 is not installed.
@@ -50,6 +51,7 @@ def page(
                     f"{len(differences)} things." if len(differences) > 1 else "One thing.",
                     [report.Prose(list(differences))],
                 ),
+                *([report.Section("pictures", "What do the maps look like?", LOOK, strips)] if strips else []),
             ],
             appendix=[
                 report.Section(
@@ -69,6 +71,7 @@ def page(
     )
 
 
+LOOK = "The first pictures, with the maps of the class that is there and that the network holds most likely."
 FEW = 100
 """Pictures below which the page says that they are few."""
 

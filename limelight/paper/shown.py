@@ -15,10 +15,10 @@ from limelight.errors import InputError
 from limelight.evaluation.boxes import around
 from limelight.images import Photo
 from limelight.models import Model
+from limelight.models.classes import IMAGENET, class_of
 from limelight.paper import layouts
 from limelight.paper.layouts import Layout
 from limelight.preprocessing import View
-from limelight.ranking.classes import IMAGENET, class_of
 from limelight.ranking.measuring import mask_of
 from limelight.ranking.pictures import Picture, listed, names_of
 from limelight.ranking.regions import Region, read

@@ -35,7 +35,8 @@ def test_a_table_is_printed_and_a_page_and_numbers_are_left(given, table):
     result = invoked(table, "--data", "photos", "--model", "net", "--methods", "gradcam")
     assert result.exit_code == 0, result.stderr
     page = (given / "limelight-out" / f"paper-{table}" / f"{table}.html").read_text()
-    assert "What is not as in the paper?" in page and 'src="http' not in page
+    assert "What is not as in the paper?" in page and page.count("<img") >= 6, "three pictures, each with its map"
+    assert 'src="http' not in page
     again = invoked(table, "--data", "photos", "--model", "net", "--methods", "gradcam", "--json")
     numbers = json.loads(again.stdout)
     assert numbers == json.loads((given / "limelight-out" / f"paper-{table}" / f"{table}.json").read_text())
