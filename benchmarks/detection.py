@@ -11,6 +11,7 @@ import torch
 from torchvision.models import detection
 
 import limelight as ll
+from limelight.detectors import recognised
 
 NAMES = (
     "fasterrcnn_resnet50_fpn",
@@ -30,13 +31,22 @@ def took(run) -> float:
     return time.process_time() - start
 
 
+def considered(network: torch.nn.Module, x: torch.Tensor) -> list[list[float]]:
+    """Boxes among the network's own candidates: a few of every level's, as a photograph's would be."""
+    with torch.no_grad():
+        groups = recognised(network)(x).groups[0]
+    boxes = torch.cat([group.of_class(1)[:: max(1, len(group.boxes) // BOXES)] for group in groups])
+    boxes = boxes[(boxes[:, 2:] - boxes[:, :2]).amin(dim=1) > 1]
+    return boxes[torch.linspace(0, len(boxes) - 1, BOXES).long()].tolist()
+
+
 def measure(name: str) -> tuple[float, float]:
     """One box's and twenty boxes' share of a forward pass: medians of ratios of one round each."""
     torch.manual_seed(0)
     sizes = {} if name.startswith("ssd") else {"min_size": 320, "max_size": 640}
     network = getattr(detection, name)(weights=None, weights_backbone=None, **sizes).eval()
     x = torch.rand(1, 3, 320, 448)
-    boxes = [(15 * k, 7 * k, 90 + 15 * k, 100 + 12 * k) for k in range(BOXES)]
+    boxes = considered(network, x)
     one, many = ll.box(boxes[0], 1), ll.each(*(ll.box(box, k + 1) for k, box in enumerate(boxes)))
     ratios: list[tuple[float, float]] = []
     with torch.no_grad(), warnings.catch_warnings():

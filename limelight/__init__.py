@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from limelight import errors as errors
     from limelight import methods as methods
+    from limelight.checkup import doctor as doctor
     from limelight.cut import Captured as Captured
     from limelight.cut import Cut as Cut
     from limelight.detectors import detector as detector
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 _HOME = {
     "cut": ["Captured", "Cut"],
     "detectors": ["detector"],
+    "checkup": ["doctor"],
     "elsewhere": ["verdict"],
     "engines": ["Engine", "engine"],
     "errors": ["LimelightError", "LimelightWarning"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from limelight.commands.compare import compare
+from limelight.commands.doctor import doctor
 from limelight.commands.evaluate import evaluate
 from limelight.commands.explain import explain
 from limelight.commands.export import export
@@ -18,7 +19,7 @@ from limelight.commands.study import study
 from limelight.commands.train import train
 from limelight.shell import Group
 
-COMMANDS = (explain, gallery, compare, evaluate, train, study, paper, export, grains, layers, models, methods)
+COMMANDS = (explain, gallery, compare, evaluate, train, study, paper, export, grains, layers, doctor, models, methods)
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -3,15 +3,6 @@
 from limelight.targets.asked import Asked, Labels, Named, Question, Target, together
 from limelight.targets.asking import ask, check, part, questions
 from limelight.targets.boxes import Boxed, Candidates, Detections, Found, Group, box, detections
-from limelight.targets.classes import (
-    Top,
-    class_index,
-    class_scores,
-    label_of,
-    logits_of,
-    probabilities_of,
-    top,
-)
 from limelight.targets.combined import (
     Classes,
     Contrast,
@@ -26,7 +17,16 @@ from limelight.targets.combined import (
     probability,
     rest,
 )
-from limelight.targets.region import Region, region
+from limelight.targets.regions import Region, region
+from limelight.targets.scores import (
+    Top,
+    class_index,
+    class_scores,
+    label_of,
+    logits_of,
+    probabilities_of,
+    top,
+)
 
 __all__ = [
     "Asked",

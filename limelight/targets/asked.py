@@ -86,7 +86,7 @@ def on_logits_only(question: object, scale: str) -> None:
 
 def together(asked: Sequence[Asked]) -> Asked:
     """Several targets as one, of the batch repeated as a block, once for each."""
-    from limelight.targets.classes import score_classes
+    from limelight.targets.scores import score_classes
 
     named = tuple(name for one in asked for name in one.named)
     classes = [one.classes for one in asked if one.classes is not None]

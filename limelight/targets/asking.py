@@ -17,8 +17,8 @@ from limelight.errors import TargetError
 from limelight.nested import describe, first_tensor
 from limelight.targets.asked import Asked, Labels, Named, Question, Target, on_logits_only
 from limelight.targets.boxes import Boxed, Candidates, Detections
-from limelight.targets.classes import Top, ask_best, ask_class, ask_each, class_index, logits_of, scores_of
-from limelight.targets.region import Region, class_maps
+from limelight.targets.regions import Region, class_maps
+from limelight.targets.scores import Top, ask_best, ask_class, ask_each, class_index, logits_of, scores_of
 
 
 def check(target: Target, batch: int, labels: Labels = None) -> None:

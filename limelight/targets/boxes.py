@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from weakref import ref
 
 import torch
 from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.targets.asked import Asked, Box, Labels, Named, Question
-from limelight.targets.classes import class_index, label_of
+from limelight.targets.scores import class_index, label_of
 
 NEVER = 1e-6
 """The probability of a box that a detector does not even consider."""
@@ -236,34 +237,47 @@ def _asked(
     """One class and box an image, settled: from here on it is this class in this box."""
     if scale == "ReST":
         raise TargetError("ReST: takes the classes of a classifier, not a box")
-    named, settled, probabilities, considered = [], [], [], False
+    named, settled, probabilities, places = [], [], [], []
     for i, (index, box) in enumerate(wanted):
         place = find(candidates, i, index, box, overlap)
+        places.append(place)
         if place is None:
             if index is None or box is None:
                 where = "anywhere" if box is None else f"in the box {box}"
                 raise TargetError(f"the network considers nothing {where} in image {i}: ask about another place")
             probabilities.append(NEVER)
         else:
-            considered, group, index = True, candidates.groups[i][place.group], place.column
+            group, index = candidates.groups[i][place.group], place.column
             box = _plain(group.of_class(index)[place.row]) if box is None else box
             probabilities.append(float(group.probabilities[place.row, index]))
         named.append(Named(index, ("" if scale == "logit" else f"{scale} of ") + label_of(index, labels), box))
         settled.append((index, box))
-    if not considered:
+    if not any(places):
         raise TargetError(
             f"the network considers no box that overlaps {named[0].box}: no candidate of its own lies there, which is "
             "why it finds nothing; ask about a larger box"
         )
-    return Asked(tuple(named), _score(settled, overlap, scale), probabilities=torch.tensor(probabilities))
+    return Asked(
+        tuple(named), _score(settled, overlap, scale, candidates, places), probabilities=torch.tensor(probabilities)
+    )
 
 
-def _score(settled: Sequence[tuple[int, Box]], overlap: float, scale: str) -> Callable[..., Tensor]:
+def _score(
+    settled: Sequence[tuple[int, Box]],
+    overlap: float,
+    scale: str,
+    candidates: Candidates,
+    places: Sequence[Place | None],
+) -> Callable[..., Tensor]:
+    """The score of what was settled; of the very candidates it was settled with, it is known where they lie."""
+    known = ref(candidates)  # weakly: a question may outlive the pass
+
     def score(outputs: Any, repeats: int = 1) -> Tensor:
         candidates = _need(outputs)
         scores = []
+        same = candidates is known()
         for i, (index, box) in enumerate([*settled] * repeats):
-            place = find(candidates, i, index, box, overlap)
+            place = places[i] if same else find(candidates, i, index, box, overlap)
             like = candidates.groups[i][0].logits
             scores.append(_never(like, scale) if place is None else _on(scale, candidates.groups[i], place))
         return torch.stack(scores)

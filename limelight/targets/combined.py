@@ -12,7 +12,7 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.targets.asked import Asked, Labels, Named, Question, Target, on_logits_only
 from limelight.targets.asking import ask, check, plain
-from limelight.targets.classes import class_index, label_of, logits_of, probabilities_of, scores_of
+from limelight.targets.scores import class_index, label_of, logits_of, probabilities_of, scores_of
 
 
 @dataclass(frozen=True)

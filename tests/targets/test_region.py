@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import limelight as ll
 from limelight.errors import TargetError
 from limelight.grid import default_layer
-from limelight.targets.region import commonest, part_of, region, region_scores
+from limelight.targets.regions import commonest, part_of, region, region_scores
 
 
 class Segmenter(nn.Module):

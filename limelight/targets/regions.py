@@ -11,7 +11,7 @@ from torch import Tensor
 from limelight.errors import TargetError
 from limelight.nested import main_output
 from limelight.targets.asked import Asked, Box, Labels, Named, Question, on_logits_only
-from limelight.targets.classes import class_index, label_of
+from limelight.targets.scores import class_index, label_of
 
 
 @dataclass(frozen=True)
