@@ -58,25 +58,21 @@ def full_grad(
             the map sums to the score.
     """
     terms: dict[tuple[int, ...], Tensor] = {}
+    one_map = _summed if complete else _rescaled
 
     def add(gradient: Tensor, bias: Tensor) -> None:
         """Terms of one grid are summed as they come: none is held."""
-        if gradient.ndim != 4:
-            summed = (gradient * bias).sum(dim=1)[:, None, None]
-        else:
-            summed = (_summed if complete else _rescaled)(
-                gradient, bias.expand(gradient.shape[4 - max(bias.ndim, 3) :])
-            )
-        grid = tuple(summed.shape[1:])
-        terms[grid] = terms[grid] + summed if grid in terms else summed
+        grid = tuple(gradient.shape[2:]) or (1, 1)
+        if complete or math.prod(grid) > 1:
+            term = one_map(gradient, bias).view(-1, *grid)
+            terms[grid] = terms[grid] + term if grid in terms else term
 
     watch, pass_ = watched(biases)
-    with watch.telling(add):
+    with watch.telling(add, placeless=complete):
         add(pass_.gradients[0], images)
     size = (images.shape[-2], images.shape[-1])
-    if complete:
-        return torch.stack([spread(term, size) for term in terms.values()]).sum(dim=0)
-    return torch.stack([resize(term, size) for grid, term in terms.items() if math.prod(grid) > 1]).sum(dim=0)
+    place = spread if complete else resize
+    return torch.stack([place(term, size) for term in terms.values()]).sum(dim=0)
 
 
 def _summed(gradient: Tensor, bias: Tensor) -> Tensor:
@@ -85,17 +81,9 @@ def _summed(gradient: Tensor, bias: Tensor) -> Tensor:
 
 def _rescaled(gradient: Tensor, bias: Tensor) -> Tensor:
     """The absolute values of the products, brought into [0, 1] for each image, and summed over the channels."""
-    channels = gradient.shape[1]
-    if bias.ndim == 3 and bias.stride()[1:] == (0, 0):  # one bias a channel: three readings of the gradient are enough
-        size, scale = gradient.abs(), bias[:, 0, 0].abs()
-        least, most = (edge(size, dim=(2, 3)) * scale for edge in (torch.amin, torch.amax))
-        total = torch.einsum("bchw,c->bhw", size, scale)
-    else:
-        size = (gradient * bias).abs()
-        least, most = (edge(size, dim=(2, 3)) for edge in (torch.amin, torch.amax))
-        total = size.sum(dim=1)
-    least, most = least.amin(dim=1)[:, None, None], most.amax(dim=1)[:, None, None]
-    return (total - channels * least) / torch.where(most > least, most - least, 1)
+    size = (gradient * bias).abs_() if bias.ndim else gradient.abs()
+    least, most = (edge(size, dim=(1, 2, 3)).view(-1, 1, 1) for edge in (torch.amin, torch.amax))
+    return (size.sum(dim=1) - gradient.shape[1] * least) / torch.where(most > least, most - least, 1)
 
 
 def spread(maps: Float[Tensor, "batch rows columns"], size: tuple[int, int]) -> Float[Tensor, "batch height width"]:
