@@ -72,12 +72,11 @@ class Biases(Watch):
 
     def see(self, call: Call) -> Any:
         """The operation as it is, and its bias told when it is pulled back."""
-        bent = call.name in BENT and len(call.followed) == 1
-        constant = None if bent else self._constant(call)
+        if call.name in BENT and len(call.followed) == 1:
+            return self._bent(call)
         if call.name in WEIGHTED:
             self._channels_last = call.name in ("linear", "layer_norm")
-        if bent:
-            return self._bent(call)
+        constant = self._constant(call)
         result = call.run()
         if call.name in PRODUCTS and len(call.followed) == 2:
             constant = -result.detach().clone()  # of a b the linear part, a b + b a, is twice as much
@@ -96,14 +95,14 @@ class Biases(Watch):
         x = given.detach().clone() if call.operation.in_place and not _keeps_input(call) else None
         result = call.run()
         node: Any = result.grad_fn
-        single = node is not None and source is not None and node.next_functions == ((source, 0),)
+        single = source is not None and node.next_functions == ((source, 0),)
         if x is None:
             x = node._saved_self.detach() if single and hasattr(node, "_saved_self") else given.detach().clone()
         if single:
 
             def tell(slopes: tuple[Tensor], gradients: tuple[Tensor]) -> None:
                 y = call.operation.on(x.clone() if call.operation.in_place else x)
-                left = gradients[0] * y - slopes[0] * x
+                left = (gradients[0] * y).sub_(slopes[0] * x)  # exactly zero where the function is straight
                 self._hear(left, left.new_ones(()), True, last)
 
             node.register_hook(tell)
