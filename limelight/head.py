@@ -16,9 +16,7 @@ from torch import Tensor
 
 from limelight.alone import Alone, alone
 from limelight.cut import Captured, Cut
-from limelight.errors import MethodError
 from limelight.grid import Layout, layout_of
-from limelight.rescale import linearised
 from limelight.targets import Asked
 from limelight.telling import tell_progress
 
@@ -147,25 +145,14 @@ class Head:
 
         return self._scores(lambda few: run.outputs(written(mix(few))), count, run.row_bytes)
 
-    def multipliers(self, instead: Tensor) -> Tensor:
-        """DeepLIFT's multipliers ``(batch, channels, *grid)``: the score's slope from ``instead`` to the activations.
+    def whole(self, altered: Tensor) -> Any:
+        """The outputs when the layer gives ``altered`` ``(batch, channels, *grid)``, from the whole network run anew.
 
-        Raises:
-            MethodError: the head can't be recorded.
+        With a graph to ``altered`` if it requires a gradient; what watches the network's operations sees them.
         """
-        own = self.captured.activations[self.k].detach()
-        recorded = alone(self.captured, self.k, graph=True, worth=True)
-        if recorded is None:
-            raise MethodError(
-                f"the head from '{self.captured.sites[self.k]}' on can't be recorded, so its operations can't be given "
-                "rules of their own; use shapcam, integrated gradients at the layer, or gradcam"
-            )
         with torch.inference_mode(False), torch.enable_grad():
-            leaf = own.clone().requires_grad_()
-            reference = self.layout.write(instead.to(own.dtype), own)
-            score = self.asked.score(linearised(recorded, leaf, reference))
-            (gradient,) = torch.autograd.grad(score, leaf, torch.ones_like(score))
-        return at_least_single(self.layout.read(gradient))
+            written = self._written(altered[None])
+        return _Whole(self.captured, self.k).outputs(written)
 
     def in_parts(self, run: Callable[[Tensor], T], count: int) -> Iterator[T]:
         """``run`` on the indices of as many of ``count`` versions at a time as the network can hold."""

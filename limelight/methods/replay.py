@@ -14,6 +14,7 @@ from torch import Tensor
 from limelight.head import Head
 from limelight.methods.registry import register
 from limelight.methods.stable import Estimate, until_stable
+from limelight.rules.rescale import multipliers
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -103,15 +104,16 @@ def shapley_values(
     "liftcam",
     title="LIFT-CAM",
     source="Jung and Oh 2021, arXiv 2102.05228, eq. 8 and 9; rescale rule of Shrikumar et al. 2017",
-    passes="2, of the head alone",
+    passes="3",
 )
 def lift_cam(activations: Float[Tensor, "batch channels *grid"], head: Head) -> Float[Tensor, "batch *grid"]:
     """Channels weighted by their DeepLIFT contribution, the Shapley values' approximation in one backward pass.
 
-    The reference is a layer of zeros. Contributions are complete where the head is made of linear and element-wise
-    operations; through others (max pooling, attention) they are multiplied by the plain gradient.
+    The reference is a layer of zeros. Contributions are complete where every operation of the head has a rule
+    (:mod:`limelight.rules.rescale`); through others (attention, layer norm) they are multiplied by the plain gradient.
     """
-    return weighted((head.multipliers(torch.zeros_like(activations)) * activations).flatten(2).sum(dim=2), activations)
+    slopes = multipliers(head, torch.zeros_like(activations))
+    return weighted((slopes * activations).flatten(2).sum(dim=2), activations)
 
 
 def weighted(

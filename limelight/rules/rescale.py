@@ -3,6 +3,8 @@
 The reference runs first, and what each bent operation was given is kept in order. The image runs next; each bent
 operation's backward is then the slope of the chord between the two, not the tangent. Operations that are linear need no
 rule: their gradient is their multiplier.
+
+:func:`multipliers` are those of a layer whose reference is not an image but other activations.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import MethodError
+from limelight.head import Head, own_activations
 from limelight.rules.watch import (
     ACTIVATIONS,
     AFFINE,
@@ -34,10 +37,15 @@ NEAR = 1e-7
 
 
 class Reference(Watch):
-    """A pass whose bent operations are written down: what each was given."""
+    """A pass whose bent operations are written down: what each was given.
 
-    def __init__(self) -> None:
+    Args:
+        strict: refuse operations that have no rule; otherwise their multiplier is their gradient.
+    """
+
+    def __init__(self, strict: bool = True) -> None:
         super().__init__()
+        self.strict = strict
         self.seen: list[tuple[str, list[Tensor]]] = []
 
     def see(self, call: Call) -> Any:
@@ -45,7 +53,7 @@ class Reference(Watch):
         if _is_bent(call):
             self.seen.append((call.name, call.bare))
             return call.run()
-        return _linear_or_refused(call)
+        return _linear_or_refused(call) if self.strict else call.run()
 
 
 class Rescaled(Watch):
@@ -53,12 +61,13 @@ class Rescaled(Watch):
 
     def __init__(self, reference: Reference):
         super().__init__()
+        self._strict = reference.strict
         self._reference: Iterator[tuple[str, list[Tensor]]] = iter(reference.seen)
 
     def see(self, call: Call) -> Any:
         """Give a bent operation its chord."""
         if not _is_bent(call):
-            return _linear_or_refused(call)
+            return _linear_or_refused(call) if self._strict else call.run()
         name, reference = next(self._reference, ("nothing", []))
         if name != call.name or len(reference) != len(call.followed):
             raise MethodError(
@@ -67,6 +76,27 @@ class Rescaled(Watch):
             )
         step = _Max if name in MAXIMA else _Product if name in PRODUCTS else _Chord
         return call.replaced(step(call.operation, reference))
+
+
+def multipliers(head: Head, reference: Tensor) -> Tensor:
+    """The score's slope ``(batch, channels, *grid)`` from a layer's reference activations to its own.
+
+    The network runs whole, twice, with the layer's output replaced. Operations without a rule (attention, layer norm)
+    have their gradient for their multiplier.
+
+    Raises:
+        MethodError: the network goes another way for the reference.
+    """
+    seen = Reference(strict=False)
+    with seen:
+        head.whole(reference.detach().requires_grad_())
+    activations = own_activations(head.captured, head.k).requires_grad_()
+    with Rescaled(seen):
+        outputs = head.whole(activations)
+    with torch.inference_mode(False), torch.enable_grad():
+        score = head.asked.score(outputs)
+        (slopes,) = torch.autograd.grad(score, activations, torch.ones_like(score))
+    return slopes
 
 
 def _is_bent(call: Call) -> bool:

@@ -13,6 +13,7 @@ import limelight as ll
 from limelight.cut import Cut
 from limelight.head import Head
 from limelight.methods.replay import shapley_values
+from limelight.rules.rescale import multipliers
 from limelight.targets import ask
 
 pytestmark = pytest.mark.filterwarnings("ignore::limelight.errors.ZeroMapWarning")
@@ -216,16 +217,16 @@ def test_shapley_values_converge_to_the_exact_ones(net, x):
 @given(seed=st.integers(0, 2**16))
 @settings(max_examples=10, deadline=None)
 def test_lift_cam_contributions_are_complete(seed):
-    """DeepLIFT's summation to delta (Shrikumar et al. 2017, eq. 1), through in-place and other functions."""
+    """DeepLIFT's summation to delta (Shrikumar et al. 2017, eq. 1), through in-place functions, max pooling and others."""
     torch.manual_seed(seed)
     layers = [
         nn.Conv2d(CHANNELS, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Conv2d(8, 8, 1),
         nn.Hardswish(),
-        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(32, 8), nn.GELU(), nn.Linear(8, 4),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32, 8), nn.GELU(), nn.Linear(8, 4),
     ]  # fmt: skip
     net, x = Net(nn.Sequential(*layers)).eval(), torch.randn(2, 3, 8, 8)
     a, head = head_at_cut(net, x)
-    contributions = head.multipliers(torch.zeros_like(a)) * a
+    contributions = multipliers(head, torch.zeros_like(a)) * a
     with torch.no_grad():
         whole = net(x)[:, TARGET] - net.head(torch.zeros_like(a))[:, TARGET]
     torch.testing.assert_close(contributions.flatten(1).sum(dim=1), whole, rtol=1e-3, atol=1e-4)
@@ -235,10 +236,15 @@ def test_lift_cam_says_where_it_cannot(x):
     class Choosy(nn.Module):
         def forward(self, a: Tensor) -> Tensor:
             pooled = a.mean(dim=(2, 3))
-            return pooled if pooled.sum().item() > 1e9 else pooled * 2
+            return pooled.tanh() if pooled.sum().item() == 0 else pooled.relu()
 
-    with pytest.raises(ll.errors.MethodError, match="shapcam"):
+    with pytest.raises(ll.errors.MethodError, match="depends on what it sees"):
         raw(Net(Choosy()).eval(), x, "liftcam")
+
+
+def test_lift_cam_takes_the_gradient_where_there_is_no_rule(x):
+    """Between two layer norms there is no chord; the map is still one of finite numbers."""
+    assert raw(Net(nn.Sequential(nn.Flatten(), nn.LayerNorm(96), nn.Linear(96, 4))).eval(), x, "liftcam").abs().sum() > 0
 
 
 @pytest.mark.parametrize(
