@@ -20,7 +20,7 @@ from limelight.head import Alter
 from limelight.methods.eigen import principal_map
 from limelight.methods.paths import normals, one_by_one
 from limelight.methods.registry import Method, get
-from limelight.methods.stable import Estimate, until_stable
+from limelight.methods.stable import joined
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -108,54 +108,14 @@ def over_noise(
     """What ``look`` sees in the evidence of noisy copies of the images, joined as ``kind`` says.
 
     The result does not depend on how many copies ran at once. With ``stable``, an image needs no more copies once its
-    estimate is as stable as that (:mod:`limelight.methods.stable`), which is looked at every ``CHECKED`` copies.
+    estimate is as stable as that (:mod:`limelight.methods.stable`).
     """
     if samples < 1:
         raise MethodError(f"samples={samples}: noise is averaged over at least one copy")
     width = noise * spread_of(images)
     copies = rerun(lambda few: images + width * normals(few, images.shape[1:], seed, images), samples)
 
-    def estimates() -> Iterator[Estimate]:
-        halves = (Moments(), Moments())
-        for count, seen in enumerate(one_by_one(copies, look, len(images)), start=1):
-            halves[count % 2].add(seen)
-            if count == samples or (stable is not None and count % CHECKED == 0):
-                even, odd = halves[0] if halves[0].count else halves[1], halves[1]
-                yield Estimate(odd.joined(halves[0]).value(kind), (even.value(kind), odd.value(kind)))
-
-    return until_stable(estimates(), stable)
-
-
-CHECKED = 8
-"""After how many more noisy copies it is looked whether the estimate is stable."""
-
-
-class Moments:
-    """Mean and variance of what is added, value by value (Welford 1962): nothing is held, nothing cancels."""
-
-    def __init__(self, count: int = 0, mean: Tensor | float = 0.0, squares: Tensor | float = 0.0):
-        self.count = count
-        self.mean = mean
-        self.squares = squares
-
-    def add(self, seen: Tensor) -> None:
-        """One more."""
-        self.count += 1
-        surprise = seen - self.mean
-        self.mean = self.mean + surprise / self.count
-        self.squares = self.squares + surprise * (seen - self.mean)
-
-    def joined(self, other: Moments) -> Moments:
-        """Those of both (Chan et al. 1979)."""
-        count = self.count + other.count
-        apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        return Moments(count, mean, self.squares + other.squares + apart * apart * (self.count * other.count / count))
-
-    def value(self, kind: str) -> Tensor:
-        """The mean, the mean square or the variance: whichever the kind of noise tunnel is."""
-        mean, variance = torch.as_tensor(self.mean), torch.as_tensor(self.squares) / self.count
-        return {"smoothgrad": mean, "smoothgrad_sq": variance + mean.square(), "vargrad": variance}[kind]
+    return joined(one_by_one(copies, look, len(images)), samples, kind, stable)
 
 
 def spread_of(images: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch *ones"]:

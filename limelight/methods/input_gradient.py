@@ -28,10 +28,11 @@ from limelight.methods.paths import (
     straight,
 )
 from limelight.methods.registry import register
+from limelight.methods.stable import joined
 from limelight.telling import told
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Int
 
     from limelight.methods.evidence import Evidence
 
@@ -100,6 +101,7 @@ def gradient_shap(
     noise: float = 0.1,
     samples: int = 50,
     seed: int = 0,
+    stable: float | None = None,
 ) -> Float[Tensor, "batch *grid"]:
     """Expected gradients with noise on the image: one random point on a line from a baseline for each noisy copy.
 
@@ -114,19 +116,29 @@ def gradient_shap(
         samples: points drawn. They are spread evenly over the line, each at random within its share of it: the same
             expectation as independent draws, nearer to it.
         seed: of all draws, which are the same for every image.
+        stable: stop before that when an image's map is as stable as this, in (0, 1). The points are taken in an order
+            that has the whole line covered whenever it stops; being spread evenly, all of them are more stable than
+            their halves tell.
     """
     start = drawn_baselines(activations, baseline, samples, seed)
     positions = drawn_positions(activations, samples, seed)
     width = noise * spread_of(activations)
+    order = scattered(samples).to(activations.device)
 
     def end(few: Tensor) -> Tensor:
         return activations + width * normals(few, activations.shape[1:], seed, activations)
 
-    def path(few: Tensor) -> Tensor:
+    def point(few: Tensor) -> Tensor:
+        few = order[few]
         return start(few) + over(positions[few], activations[None]) * (end(few) - start(few))
 
-    evenly = torch.full_like(positions, 1 / samples)
-    return path_integral(head, path, lambda few: end(few) - start(few), evenly).sum(dim=1)
+    def contributions() -> Iterator[Tensor]:
+        left = order
+        for _, gradients, _ in head.gradients(point, samples):
+            few, left = left[: len(gradients)], left[len(gradients) :]
+            yield from ((end(few) - start(few)) * gradients).sum(dim=2)
+
+    return joined(contributions(), samples, "smoothgrad", stable)
 
 
 @register(
@@ -143,6 +155,7 @@ def expected_gradients(
     references: Baseline = "noise",
     samples: int = 100,
     seed: int = 0,
+    stable: float | None = None,
 ) -> Float[Tensor, "batch *grid"]:
     """Integrated gradients averaged over baselines drawn from a data set (Erion et al. 2021).
 
@@ -155,8 +168,9 @@ def expected_gradients(
             white noise with the mean and variance that normalisation gives the pixels of the training set.
         samples: points drawn, each on the line from a reference drawn at random.
         seed: of the draws.
+        stable: stop before that when an image's map is as stable as this, in (0, 1).
     """
-    return gradient_shap(activations, head, baseline=references, noise=0.0, samples=samples, seed=seed)
+    return gradient_shap(activations, head, baseline=references, noise=0.0, samples=samples, seed=seed, stable=stable)
 
 
 def drawn_baselines(images: Tensor, baseline: Baseline, samples: int, seed: int) -> Callable[[Tensor], Tensor]:
@@ -178,6 +192,11 @@ def drawn_positions(images: Tensor, samples: int, seed: int) -> Float[Tensor, " 
         raise MethodError(f"samples={samples}: an expectation needs at least one")
     draws = torch.rand(samples, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return ((torch.arange(samples) + draws) / samples).to(images)
+
+
+def scattered(count: int) -> Int[Tensor, " count"]:
+    """The numbers below ``count``, in an order whose every beginning is spread evenly: by the golden ratio."""
+    return (torch.arange(count, dtype=torch.float64) * ((5**0.5 - 1) / 2) % 1).argsort().argsort()
 
 
 @register(

@@ -6,7 +6,7 @@ its inside. At an inner layer the same functions perturb the layer's activations
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +17,7 @@ from limelight.cut import INPUT
 from limelight.errors import MethodError
 from limelight.head import Head
 from limelight.methods.registry import register
-from limelight.methods.stable import Estimate, until_stable
+from limelight.methods.stable import fitted
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -106,21 +106,14 @@ def rise(
             [mask[y : y + height, x : x + width] for mask, (y, x) in zip(large, chosen, strict=True)]
         ).to(activations.dtype)
 
-    def estimate(scores: Tensor, chosen: Tensor) -> Tensor:
-        weights = torch.where(chosen[:, None], scores - scores[chosen].mean(dim=0), 0)
-        return _weighted(weights, masks) / (chosen.sum() * keep)
+    def ask(few: Tensor) -> Tensor:
+        seen = head.scores(lambda some: activations * masks(few[some.cpu()])[:, None, None], len(few))
+        return seen.to(activations.dtype)
 
-    def estimates(each: int) -> Iterator[Estimate]:
-        scores = activations.new_empty(0, len(activations))
-        for start in range(0, samples, each):
-            more = min(each, samples - start)
-            seen = head.scores(lambda few, start=start: activations * masks(few + start)[:, None, None], more)
-            scores = torch.cat([scores, seen.to(scores.dtype)])
-            odd = torch.arange(len(scores), device=scores.device) % 2 == 1
-            halves = (estimate(scores, ~odd), estimate(scores, odd if odd.any() else ~odd))
-            yield Estimate(estimate(scores, torch.ones_like(odd)), halves)
+    def fit(some: Tensor, scores: Tensor) -> Tensor:
+        return _weighted(scores - scores.mean(dim=0), lambda few: masks(some[few])) / (len(some) * keep)
 
-    return until_stable(estimates(samples if stable is None else 100), stable)
+    return fitted(ask, fit, samples, 100, stable)
 
 
 @register(

@@ -11,20 +11,25 @@ from hypothesis import strategies as st
 
 import limelight as ll
 from limelight.errors import MethodError
-from limelight.methods.around import Moments
-from limelight.methods.stable import Estimate, stability_of, until_stable
+from limelight.methods.stable import Estimate, Moments, stability_of, until_stable
 from tests.networks import Plain, pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore::limelight.errors.ZeroMapWarning")
 
-SAMPLED = {"rise": 400, "shapcam": 40, "smoothgrad": 64, "smoothgradsquared": 64, "vargrad": 64}
+SAMPLED = {
+    "rise": 400, "shapcam": 40, "smoothgrad": 64, "smoothgradsquared": 64, "vargrad": 64, "gradientshap": 64,
+    "expectedgradients": 64, "lime": 512, "kernelshap": 512, "hsic": 512, "sobol": 64,
+}  # fmt: skip
 """Methods that sample and can stop, and the samples that are more than enough here."""
 sampled = pytest.mark.parametrize("name", SAMPLED)
+LOOKED_AT = {"rise": 100, "shapcam": 4, "lime": 64, "kernelshap": 64, "hsic": 64}
+"""After how many more samples it is looked, where that is not 8."""
+SETTINGS = {name: {"segments": 4} for name in ("lime", "kernelshap", "hsic", "sobol")}
 
 
 def method(name: str, **options) -> ll.methods.Method:
     count = {"shapcam": "permutations"}.get(name, "samples")
-    return ll.methods.get(name)(**{count: SAMPLED[name], **options})
+    return ll.methods.get(name)(**{count: SAMPLED[name], **SETTINGS.get(name, {}), **options})
 
 
 def explained(name: str, x=None, **options) -> ll.Explanation:
@@ -47,7 +52,7 @@ def test_asked_for_little_it_stops_early_and_is_as_stable_as_asked(name, monkeyp
     monkeypatch.setattr("limelight.methods.stable.stability_of", lambda *halves: done.append(1) or full(*halves))
     early = explained(name, stable=0.5)
     assert (early.stability >= 0.5).all()
-    most = 2 * SAMPLED[name] / {"rise": 100, "shapcam": 4}.get(name, 8)
+    most = 2 * SAMPLED[name] / LOOKED_AT.get(name, 8)
     assert len(done) < most
     assert not torch.equal(early.raw, explained(name).raw)
 

@@ -50,10 +50,7 @@ def test_occlusion_with_overlapping_windows(network, images):
 
 @pytest.mark.slow
 def test_kernel_shap(network, images):
-    """Both estimate the Shapley values of nine segments, which all 512 coalitions give exactly; ours comes closer.
-
-    Captum draws coalitions one by one, without their complements.
-    """
+    """Of nine segments there are 512 coalitions: asked once each they give the exact values, drawn they don't."""
     mask = segmentation(images[:1], 3)
     there = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 9)
     with torch.no_grad():
@@ -61,14 +58,18 @@ def test_kernel_shap(network, images):
     exact = shapley(there, scores)[mask]
     torch.manual_seed(0)
     shap = attr.KernelShap(network)
-    theirs = shap.attribute(images[:1], target=TARGET, feature_mask=mask[:, None], n_samples=500)[:, 0]
-    ours = ll.explain(network, images[:1], TARGET, ll.methods.KernelSHAP(samples=500, segments=3)).raw[:, 0]
+    theirs = shap.attribute(images[:1], target=TARGET, feature_mask=mask[:, None], n_samples=510)[:, 0]
+    exactly, drawn = (
+        ll.explain(network, images[:1], TARGET, ll.methods.KernelSHAP(samples=samples, segments=3)).raw[:, 0]
+        for samples in (510, 509)
+    )
 
     def agreement(values):
         return float(torch.corrcoef(torch.stack([values.flatten(), exact.flatten()]))[0, 1])
 
-    assert agreement(ours) > 0.999
-    assert 0.9 < agreement(theirs) <= agreement(ours)
+    torch.testing.assert_close(exactly, exact, rtol=1e-3, atol=1e-3 * float(exact.abs().max()))
+    assert agreement(drawn) > 0.97
+    assert 0.9 < agreement(theirs) < agreement(exactly)
 
 
 def shapley(there, scores):
