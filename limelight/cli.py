@@ -17,9 +17,25 @@ from limelight.commands.models import models
 from limelight.commands.paper import paper
 from limelight.commands.study import study
 from limelight.commands.train import train
+from limelight.commands.video import video
 from limelight.shell import Group
 
-COMMANDS = (explain, gallery, compare, evaluate, train, study, paper, export, grains, layers, doctor, models, methods)
+COMMANDS = (
+    explain,
+    gallery,
+    video,
+    compare,
+    evaluate,
+    train,
+    study,
+    paper,
+    export,
+    grains,
+    layers,
+    doctor,
+    models,
+    methods,
+)
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
