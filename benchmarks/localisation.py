@@ -172,6 +172,7 @@ def main() -> None:
     options.add_argument("--trained", type=Path)
     options.add_argument("--grains", type=Path)
     options.add_argument("--count", type=int, default=60)
+    options.add_argument("--networks", nargs="*", metavar="NAME", help="some of those that load by name")
     options.add_argument("--table", action="store_true")
     given = options.parse_args()
     if given.table:
@@ -182,8 +183,8 @@ def main() -> None:
     networks = {"lite0": lambda: ll.load("efficientnet_lite0")}
     if given.mobilenet:
         networks["mobilenet_v2"] = lambda: ll.load("torchvision/mobilenet_v2", weights=given.mobilenet)
-    for name, loaded in networks.items():
-        model = loaded()
+    for name in given.networks or networks:
+        model = networks[name]()
         run(model, imagenet(model, given.count), given.out / f"{name}-boxes of imagenet.jsonl")
         run(model, coco(model, given.count), given.out / f"{name}-masks of coco.jsonl")
         run(model, mosaics(model, given.count // 2), given.out / f"{name}-mosaics.jsonl")
