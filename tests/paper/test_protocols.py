@@ -6,13 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from limelight.errors import InputError
+from limelight.models import Model
 from limelight.paper import PROTOCOLS, Bench, bias, reproduce
 from limelight.paper.layouts import found
 from limelight.paper.localisation import CLASSIFIED, PUBLISHED
 from limelight.paper.pointing import best_threshold, crossed, hits
-from limelight.paper.protocol import is_network
+from limelight.paper.protocol import RELU_LAYERS, is_network
 from limelight.paper.shown import gathered
 from tests.paper.world import colours, voc
 
@@ -49,6 +51,24 @@ def test_published_figures_are_of_the_network_that_they_are_of():
     assert not is_network("torchvision/vgg16_bn", "vgg16")
     assert {network for network, _ in PUBLISHED} == set(CLASSIFIED)
     assert all(PUBLISHED[network, method][0] > CLASSIFIED[network][0] for network, method in PUBLISHED)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("vgg16", nn.ReLU), ("alexnet", nn.ReLU), ("googlenet", nn.Module)])
+def test_the_papers_networks_are_cut_at_their_last_rectified_convolution(name, kind):
+    """Behind the layer there is no convolution any more, and what it gives is not negative."""
+    from torchvision import models
+
+    with torch.device("meta"):
+        quickly = {"init_weights": False} if name == "googlenet" else {}
+        network = models.get_model(name, weights=None, **quickly).eval()
+    modules = dict(network.named_modules())
+    layer = modules[RELU_LAYERS[name]]
+    after = list(modules)[list(modules).index(RELU_LAYERS[name]) + len(list(layer.named_modules())) :]
+    assert isinstance(layer, kind)
+    assert not any(isinstance(modules[each], nn.Conv2d) for each in after if not each.startswith("aux"))
+    bench = Bench(Model(network, None, None, f"torchvision/{name}", "none"), [])
+    assert bench.place("gradcam") == RELU_LAYERS[name] and bench.place("guidedbackprop") is None
+    assert replace(bench, layer="features.0").place("gradcam") == "features.0"
 
 
 def test_the_pointing_game_asks_what_is_there_and_rejects_what_is_not(tmp_path):
