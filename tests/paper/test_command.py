@@ -11,6 +11,7 @@ from limelight import models
 from limelight.cli import main
 from tests.paper.world import annotate, draw
 from tests.pictures import noise
+from tests.studies.small import small_run
 from tests.tiny import LABELS, tiny
 
 
@@ -48,6 +49,16 @@ def test_a_picture_that_cannot_be_read_is_told_and_the_others_go_on(given):
     result = invoked("localisation", "--data", "photos", "--model", "net", "--methods", "gradcam")
     assert result.exit_code == 1
     assert "not measured: photos/1.png" in result.stderr and "Of 2 pictures" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_run_is_searched_for_what_it_should_not_go_by(tmp_path):
+    result = invoked("bias", "--data", str(small_run(tmp_path)), "--out", str(tmp_path / "out"), "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    numbers = json.loads((tmp_path / "out" / "bias.json").read_text())
+    assert numbers["answer"] in result.stdout
+    assert [one["published"] for one in numbers["figures"]] in ([0.82], [0.82, 0.90])
+    assert (tmp_path / "out" / "study.html").is_file(), "all about it, as the page says"
 
 
 def test_what_is_wrong_is_told_in_one_line(given):
