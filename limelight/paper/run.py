@@ -18,6 +18,7 @@ from limelight.ranking.evaluate import fingerprint
 from limelight.ranking.measuring import Row
 from limelight.ranking.store import Store
 
+CMWP = "contrastiveexcitation"
 SHARD = 8
 """Pictures saved at once, and lost when a run is killed."""
 PROTOCOLS: dict[str, Protocol] = {
@@ -79,6 +80,8 @@ class Reproduction:
             )
         if self.bench.layer is None and not any(is_network(self.bench.model.name, name) for name in RELU_LAYERS):
             told.append("Maps are made at the network's last layer that has a grid.")
+        if CMWP in self.bench.methods:
+            told.append("c-MWP (contrastive excitation) is made where Grad-CAM is; its paper takes an earlier layer.")
         if self.left_out:
             told.append(f"{self.left_out} pictures of the data set are left out: they lack {self.protocol.needs}.")
         return told
