@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from limelight.models import available as available
     from limelight.models import load as load
     from limelight.nested import Inputs as Inputs
+    from limelight.pairs import alike as alike
+    from limelight.pairs import embed as embed
     from limelight.preprocessing import Preprocessing as Preprocessing
     from limelight.step import GIVEN as GIVEN
     from limelight.step import Answer as Answer
@@ -47,7 +49,11 @@ if TYPE_CHECKING:
     from limelight.targets import probability as probability
     from limelight.targets import region as region
     from limelight.targets import rest as rest
+    from limelight.targets import sentence as sentence
+    from limelight.targets import similar as similar
     from limelight.targets import top as top
+    from limelight.targets import word as word
+    from limelight.targets import words as words
     from limelight.training import train as train
     from limelight.usefulness import layers as layers
 
@@ -67,6 +73,7 @@ _HOME = {
     "judging": ["Verdict"],
     "models": ["Model", "available", "load"],
     "nested": ["Inputs"],
+    "pairs": ["alike", "embed"],
     "preprocessing": ["Preprocessing"],
     "step": ["GIVEN", "Answer"],
     "streaming.flow": ["stream"],
@@ -82,7 +89,11 @@ _HOME = {
         "probability",
         "region",
         "rest",
+        "sentence",
+        "similar",
         "top",
+        "word",
+        "words",
     ],
     "usefulness": ["layers"],
     "training": ["train"],

@@ -17,21 +17,27 @@ from limelight.models import Model
 from limelight.nested import Inputs
 from limelight.preprocessing import Fit, Preprocessing, View
 from limelight.targets import Labels
+from limelight.towers import picture_side
 
 
 def parts_of(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
     """A model's network, labels and preprocessing; a bare network has no more than itself.
 
-    A detector that is known is seen through a view that gives its candidates (:mod:`limelight.detectors`).
+    A detector that is known is seen through a view that gives its candidates (:mod:`limelight.detectors`), a network of
+    pictures and text from its pictures' side (:mod:`limelight.towers`).
 
     Raises:
         ModelError: it is neither.
     """
     if isinstance(model, Model):
-        return recognised(model.network), model.labels, model.preprocessing
+        return _seen(model.network), model.labels, model.preprocessing
     if isinstance(model, nn.Module):
-        return recognised(model), None, None
+        return _seen(model), None, None
     raise ModelError(f"{model!r} is no network: give an nn.Module or what limelight.load(...) returns")
+
+
+def _seen(network: nn.Module) -> nn.Module:
+    return picture_side(recognised(network))
 
 
 def tensors_of(images: Any, network: nn.Module) -> Inputs | None:

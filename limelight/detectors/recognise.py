@@ -6,7 +6,7 @@ from torch import nn
 
 from limelight.borrow import unwrap
 from limelight.detectors import detr, torchvision
-from limelight.detectors.view import Reader, View, view
+from limelight.detectors.view import Reader, View, seen_by
 
 READERS: dict[str, Reader] = {
     "torchvision.models.detection.generalized_rcnn.GeneralizedRCNN": torchvision.RCNN,
@@ -23,5 +23,5 @@ def recognised(network: nn.Module) -> nn.Module:
         return inner
     for kind in type(inner).__mro__:
         if (reader := READERS.get(f"{kind.__module__}.{kind.__qualname__}")) is not None:
-            return view(inner, reader)
-    return view(inner, detr.READER) if detr.is_detr(inner) else network
+            return seen_by(inner, reader)
+    return seen_by(inner, detr.READER) if detr.is_detr(inner) else network

@@ -18,6 +18,7 @@ from limelight.cut import hooked
 from limelight.errors import ModelError, TargetError
 from limelight.nested import describe, image_of, leaves_of
 from limelight.targets import Candidates
+from limelight.views import view
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Reader:
 
 
 class View:
-    """What is put before a network's own class: see :func:`view`."""
+    """What is put before a detector's own class: its forward pass gives the candidates."""
 
     limelight_reader: Reader
 
@@ -82,19 +83,12 @@ class View:
         return self.limelight_reader.read(self, heard)  # pyright: ignore[reportArgumentType]
 
 
-_views: WeakKeyDictionary[nn.Module, nn.Module] = WeakKeyDictionary()
 _levels: WeakKeyDictionary[nn.Module, list[str]] = WeakKeyDictionary()
 
 
-def view(network: nn.Module, reader: Reader) -> nn.Module:
-    """The network seen through a reader; the same view as before, where there is one."""
-    known = _views.get(network)
-    if known is None or known.limelight_reader is not reader:
-        kind = type(type(network).__name__, (View, type(network)), {})
-        known = _views[network] = kind.__new__(kind)
-    known.__dict__.clear()
-    known.__dict__.update(network.__dict__, limelight_reader=reader)  # as the network is now
-    return known
+def seen_by(network: nn.Module, reader: Reader) -> nn.Module:
+    """The network seen through a reader."""
+    return view(network, View, limelight_reader=reader)
 
 
 def detector(network: nn.Module, read: str | Callable[[Any], tuple[Tensor, Tensor]]) -> nn.Module:
@@ -115,7 +109,7 @@ def detector(network: nn.Module, read: str | Callable[[Any], tuple[Tensor, Tenso
 
     if not isinstance(network, nn.Module):
         raise ModelError(f"{describe(network)} is no network: give an nn.Module")
-    return view(unwrap(network), reader_of(yolo(read) if isinstance(read, str) else read))
+    return seen_by(unwrap(network), reader_of(yolo(read) if isinstance(read, str) else read))
 
 
 def levels_of(network: nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> list[str] | None:

@@ -42,6 +42,8 @@ def is_grid_of(grid: Sequence[int], input_size: Sequence[int]) -> bool:
 
     A time or a depth may be reduced by a stride of its own.
     """
+    if len(grid) != len(input_size):
+        return False
     if math.prod(grid) < 2 or any(cells > pixels + SLACK for cells, pixels in zip(grid, input_size, strict=True)):
         return False
     (least, most) = (0.0, math.inf)

@@ -27,6 +27,8 @@ from limelight.targets.scores import (
     probabilities_of,
     top,
 )
+from limelight.targets.similarity import Similar, similar
+from limelight.targets.words import Word, Words, sentence, word, words
 
 __all__ = [
     "Asked",
@@ -44,8 +46,11 @@ __all__ = [
     "Question",
     "Region",
     "Scored",
+    "Similar",
     "Target",
     "Top",
+    "Word",
+    "Words",
     "ask",
     "box",
     "check",
@@ -65,6 +70,10 @@ __all__ = [
     "questions",
     "region",
     "rest",
+    "sentence",
+    "similar",
     "together",
     "top",
+    "word",
+    "words",
 ]
