@@ -22,9 +22,9 @@ from limelight.studies import gaze as gazing
 from limelight.studies.bias import Finding, audit
 from limelight.studies.chapters import biased, everything, fails, fooled, good, helps, looked
 from limelight.studies.chapters import verdict as judging
-from limelight.studies.chapters.words import count, listed
 from limelight.studies.looks import Looks, Sample, guided, look
 from limelight.studies.removing import Remedy, removed
+from limelight.studies.words import count, listed
 from limelight.training import Run, read_run, train
 from limelight.training.run import STATE
 

@@ -16,7 +16,7 @@ from limelight.preprocessing import Preprocessing
 from limelight.studies.bias import audit, candidates
 from limelight.studies.bias.album import read_album
 from limelight.studies.bias.edits import _painted_over, pixels
-from limelight.studies.bias.findings import Candidate, _change, worth
+from limelight.studies.bias.findings import Candidate, worth
 from limelight.studies.bias.patches import Whitening, cells, raw
 from limelight.studies.bias.probes import probe
 from limelight.studies.bias.remedy import counterparts, weights
@@ -232,10 +232,3 @@ def test_a_counterpart_has_what_the_picture_lacks(findings, with_mark):
     original = np.asarray(Image.open(paths[number]))
     assert changed.shape == original.shape
     assert not np.array_equal(changed, original)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"), [(0.004, "hardly changes"), (-0.014, "falls by 1 point"), (0.16, "rises by 16 points")]
-)
-def test_a_change_is_said_as_it_went(change, said):
-    assert _change(change) == said

@@ -9,8 +9,8 @@ from PIL import Image
 from limelight.statistics import wilson
 from limelight.studies.chapters import biased, looked
 from limelight.studies.chapters.verdict import verdict
-from limelight.studies.chapters.words import count, listed
 from limelight.studies.gaze import BORDER, CORNERS, MIDDLE, OBJECT, Gaze, Share
+from limelight.studies.words import count, listed, moves, points, signed
 
 
 def reported(right: int, of: int = 400, **facts) -> dict:
@@ -123,3 +123,16 @@ def test_counts_and_lists_as_people_say_them():
         "a, b or c",
     ]
     assert listed(list("abcdefgh"), most=2) == "a, b and 6 more"
+
+
+@pytest.mark.parametrize(
+    ("change", "sign", "unit", "said"),
+    [
+        (0.004, "0", "0 points", "hardly changes"),
+        (-0.004, "0", "0 points", "hardly changes"),
+        (-0.014, "-1", "-1 point", "falls by 1 point"),
+        (0.16, "+16", "+16 points", "rises by 16 points"),
+    ],
+)
+def test_a_change_is_said_as_it_went(change, sign, unit, said):
+    assert (signed(change), points(change), moves(change)) == (sign, unit, said)

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from limelight.report.page import percent
 from limelight.statistics import holm, wilson
 from limelight.studies.bias.album import Album, Box
 from limelight.studies.bias.edits import Edit
 from limelight.studies.bias.effects import Effect
+from limelight.studies.words import moves
 
 ALPHA = 0.05
 """How often an unbiased data set may give a finding, over all candidates together."""
@@ -165,12 +167,12 @@ def _sentence(album: Album, one: Candidate, used: Effect) -> str:
     others = " or ".join(name for name in album.classes if name != label) if len(album.classes) < 4 else "other classes"
     if one.kind in ("mark", "place"):
         said = (
-            f"Nearly the same patch is found in {_percent(one.present[own].mean())} of the pictures of {label} and in "
-            f"{_percent(one.present[~own].mean())} of those of {others}"
+            f"Nearly the same patch is found in {percent(one.present[own].mean())} of the pictures of {label} and in "
+            f"{percent(one.present[~own].mean())} of those of {others}"
         )
     else:
         said = f"The {one.name} of the pictures differs between {label} and {others}"
-    said += f": by this alone {_percent(one.accuracy)} could be told right, where guessing gets 50 %. "
+    said += f": by this alone {percent(one.accuracy)} could be told right, where guessing gets 50%. "
     return said + _use(one, label, used)
 
 
@@ -180,21 +182,10 @@ def _use(one: Candidate, label: str, used: Effect) -> str:
     away, into = ("painted over", "pasted in") if one.kind == "mark" else ("taken out", "put in")
     parts = []
     if used.removed is not None:
-        parts.append(f"{_change(-used.removed)} when it is {away}")
+        parts.append(f"{moves(-used.removed)} when it is {away}")
     if used.inserted is not None:
-        parts.append(f"{_change(used.inserted)} when it is {into} elsewhere")
+        parts.append(f"{moves(used.inserted)} when it is {into} elsewhere")
     detail = " and ".join(parts)
     if used.interval[0] > 0:
         return f"The network uses it: its probability of {label} {detail} (beyond a control of the same size)."
     return f"The network was not seen to use it: its probability of {label} {detail}, which may be chance."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
-
-
-def _change(change: float) -> str:
-    points = round(100 * abs(change))
-    if not points:
-        return "hardly changes"
-    return f"{'rises' if change > 0 else 'falls'} by {points} point{'s' * (points > 1)}"

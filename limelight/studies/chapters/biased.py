@@ -12,7 +12,7 @@ from limelight.images import read
 from limelight.report import Block, Gallery, Group, Note, Number, Numbers, Picture, Prose, Section, inlined
 from limelight.report.page import percent
 from limelight.studies.chapters.drawing import Box, boxed
-from limelight.studies.chapters.words import between, capital, count, pictures
+from limelight.studies.words import between, capital, count, pictures, points, signed
 
 EXAMPLES = 6
 """Pictures that are shown for each finding."""
@@ -84,12 +84,12 @@ def _finding(number: int, finding: Mapping[str, Any]) -> Group:
     if effect["cases"]:
         tried = pictures(effect["cases"])
         low, high = effect["interval"]
-        detail = f"{_points(low)} to {_points(high)}, corrected for all candidates"
-        numbers.append(Number(f"{_points(effect['effect'])} points", "moves the network's answer by", tried, detail))
+        detail = f"{signed(low)} to {signed(high)}, corrected for all candidates"
+        numbers.append(Number(points(effect["effect"]), "moves the network's answer by", tried, detail))
         if effect["removed"] is not None:
-            numbers.append(Number(f"{_points(-effect['removed'])} points", "when it is taken out", tried))
+            numbers.append(Number(points(-effect["removed"]), "when it is taken out", tried))
         if effect["inserted"] is not None:
-            numbers.append(Number(f"{_points(effect['inserted'])} points", "when it is put in elsewhere", tried))
+            numbers.append(Number(points(effect["inserted"]), "when it is put in elsewhere", tried))
     if finding["outside"] is not None:
         numbers.append(Number(percent(finding["outside"]), "of it lies off the object", basis))
     blocks: list[Block] = [Numbers(numbers)]
@@ -100,10 +100,6 @@ def _finding(number: int, finding: Mapping[str, Any]) -> Group:
         blocks.append(Gallery(whole, "In the pictures:"))
     title = f"{number}. {capital(_name(finding))}, with {finding['class']}"
     return Group(title, blocks, capital(finding["sentence"]))
-
-
-def _points(share: float) -> str:
-    return f"{share * 100:+.0f}"
 
 
 def _guessing(interval: Sequence[float]) -> str:

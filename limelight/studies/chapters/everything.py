@@ -9,8 +9,8 @@ from limelight.report.page import percent
 from limelight.studies.adversarial import TARGETED_STRENGTH, TOP
 from limelight.studies.attacks import CERTAIN, PGD_STEPS
 from limelight.studies.chapters.drawing import overlaid
-from limelight.studies.chapters.words import count
 from limelight.studies.looks import PREDICTED, Looks
+from limelight.studies.words import count
 
 SIDE = 176
 

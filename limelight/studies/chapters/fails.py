@@ -10,9 +10,9 @@ from limelight.report import Bar, Bars, Block, Group, Note, Prose, Section, Stri
 from limelight.report.page import percent
 from limelight.studies import failures
 from limelight.studies.chapters.drawing import overlaid, photograph
-from limelight.studies.chapters.words import count
 from limelight.studies.failures import NOWHERE, Place
 from limelight.studies.looks import CONTRAST, COUNTER, LABEL, PREDICTED, Looks
+from limelight.studies.words import count
 
 SHOWN = 12
 """Mistakes that are shown, unless all are asked for."""

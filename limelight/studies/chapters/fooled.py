@@ -9,8 +9,8 @@ from limelight.report.page import percent
 from limelight.studies.adversarial import FGSM, NOISE, PGD, TARGETED, Example, Robustness
 from limelight.studies.attacks import CERTAIN, PGD_STEPS
 from limelight.studies.chapters.drawing import over, pixels
-from limelight.studies.chapters.words import between, count, figure, pictures
 from limelight.studies.looks import Looks
+from limelight.studies.words import between, count, figure, pictures
 
 STILL = 0.9
 """From this mean correlation on, maps are said hardly to move."""

@@ -24,8 +24,8 @@ from limelight.report import (
 )
 from limelight.report.page import percent
 from limelight.statistics import wilson
-from limelight.studies.chapters.words import between, count, pictures
 from limelight.studies.looks import Sample
+from limelight.studies.words import between, count, pictures
 
 MOST_CLASSES = 10
 """Up to so many classes a confusion matrix is shown, and a bar for each class; of more, the bars of the worst."""

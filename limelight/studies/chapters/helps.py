@@ -8,8 +8,8 @@ from typing import Any
 from limelight.report import Bar, Bars, Block, Note, Prose, Section
 from limelight.report.page import percent
 from limelight.studies.chapters import biased
-from limelight.studies.chapters.words import count, pictures
 from limelight.studies.removing import Remedy
+from limelight.studies.words import count, pictures
 
 
 def section(remedy: Remedy | None, findings: Sequence[Mapping[str, Any]] | None, why_not: str = "") -> Section:

@@ -9,9 +9,9 @@ from limelight.explanation import Explanation
 from limelight.report import Bar, Bars, Beside, Block, Group, Note, Picture, Prose, ScaleKey, Section, Strip
 from limelight.report.page import percent
 from limelight.studies.chapters.drawing import fine, mean_map, overlaid, photograph
-from limelight.studies.chapters.words import count, pictures
 from limelight.studies.gaze import BORDER, CORNERS, MIDDLE, OBJECT, Gaze
 from limelight.studies.looks import PREDICTED, Looks
+from limelight.studies.words import count, pictures
 
 CLASSES = 8
 """Classes that are shown; of the others the numbers are in the JSON."""

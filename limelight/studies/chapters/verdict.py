@@ -9,8 +9,8 @@ from limelight.report import Level, Verdict
 from limelight.report.page import percent
 from limelight.studies.adversarial import PGD, Robustness
 from limelight.studies.chapters import biased, good, looked
-from limelight.studies.chapters.words import count, listed
 from limelight.studies.gaze import CORNERS, OBJECT, Gaze
+from limelight.studies.words import count, listed
 
 ENOUGH = 0.9
 """The lower end of the accuracy's interval from which it is called good."""

@@ -1,4 +1,4 @@
-"""Phrases that chapters have in common."""
+"""Phrases that a study's chapters and findings have in common."""
 
 from __future__ import annotations
 
@@ -32,6 +32,25 @@ def figure(summary: dict[str, Any]) -> str:
         return f"{summary['mean']:.2f}"
     low, high = summary["interval"]
     return f"{summary['mean']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def signed(change: float) -> str:
+    """A change of a share in whole percentage points: "+3", "-1", "0"."""
+    whole = round(100 * change)
+    return f"{whole:+d}" if whole else "0"
+
+
+def points(change: float) -> str:
+    """The same with its unit: "+3 points", "-1 point", "0 points"."""
+    whole = signed(change)
+    return f"{whole} point{'' if whole in ('+1', '-1') else 's'}"
+
+
+def moves(change: float) -> str:
+    """ "rises by 3 points", "falls by 1 point", "hardly changes"."""
+    if signed(change) == "0":
+        return "hardly changes"
+    return f"{'rises' if change > 0 else 'falls'} by {points(change)[1:]}"
 
 
 def listed(names: Sequence[str], last: str = "and", most: int = 6) -> str:
