@@ -4,14 +4,15 @@
 
 For each kind and seed: grains are rendered with the shortcut in 95 % of the rice of train and val (and 5 % of the
 beans; half and half in test), a linear head is fitted on EfficientNet-Lite0's frozen features, train and val are
-audited, the head is fitted again on weights that rebalance the first finding, and both heads are judged on test.
+audited, and the head is fitted again in two ways: on weights that rebalance the first finding, and beside counterparts
+that have it the other way round. All three heads are judged on test.
 "Conflicting" are the test pictures in which the shortcut speaks for the other class. Every set's result is a file in
 FOLDER and is not made again, so the work may be done in pieces.
 
-SpRAy (Lapuschkin et al. 2019) is given the same pictures: Grad-CAM maps of each class are clustered spectrally, the
-eigengap says how many clusters, and the class with the largest gap comes first. It names a mark if in half the maps of
-one of that class's clusters the peak lies on it, and a background or tint if one of them holds the pictures that bear
-it (balanced accuracy 0.8 within the class).
+SpRAy (Lapuschkin et al. 2019; ``pip install corelay``, or ``--no-spray``) is given the same pictures: Grad-CAM maps of
+each class are clustered spectrally, the eigengap says how many clusters, and the class with the largest gap comes
+first. It names a mark if in half the maps of one of that class's clusters the peak lies on it, and a background or tint
+if one of them holds the pictures that bear it (balanced accuracy 0.8 within the class).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ import limelight as ll
 from limelight.data import grains
 from limelight.models import Model
 from limelight.studies.bias import Finding, audit
-from limelight.studies.bias.remedy import weights
+from limelight.studies.bias.remedy import counterparts, weights
 
 KINDS = ("none", *grains.SHORTCUTS)
 STRENGTH = 0.95
@@ -53,14 +55,50 @@ def main() -> None:
     for seed in given.seeds:
         for kind in given.kinds:
             result = given.work / f"result-{kind}-{seed}.json"
-            if not result.exists():
-                found = measured(given.work / f"{kind}-{seed}", kind, seed, given.pictures, not given.no_spray)
-                result.write_text(json.dumps(found, indent=1))
-                print(kind, seed, json.dumps(found["findings"][:1]), flush=True)
+            found = json.loads(result.read_text()) if result.exists() else {}
+            spray = kind != "none" and not given.no_spray and "spray" not in found
+            if found and not spray:
+                continue
+            pictures = prepared(given.work / f"{kind}-{seed}", kind, seed, given.pictures)
+            found = found or {"kind": kind, "seed": seed, **measured(pictures, kind)}
+            if spray:
+                found["spray"] = sprayed(pictures.model, pictures.audited, kind)
+            result.write_text(json.dumps(found, indent=1))
+            print(kind, seed, json.dumps(found["findings"][:1]), flush=True)
     print(table([json.loads(file.read_text()) for file in sorted(given.work.glob("result-*.json"))]))
 
 
-def measured(folder: Path, kind: str, seed: int, pictures: int, spray: bool) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A data set and a network that learnt from it.
+
+    data: the rows of labels.csv. model: the body with a head for (beans, rice). features: (pictures, features) of the
+    body. labels, seen, conflicting: (pictures,) bool, whether it is rice, was learnt from, and is a test picture whose
+    shortcut speaks for the other class.
+    """
+
+    data: list[dict[str, Any]]
+    model: Model
+    head: nn.Linear
+    features: torch.Tensor
+    labels: np.ndarray
+    seen: np.ndarray
+    conflicting: np.ndarray
+
+    @property
+    def audited(self) -> list[dict[str, Any]]:
+        return [row for row, used in zip(self.data, self.seen, strict=True) if used]
+
+    def judged(self, head: nn.Linear, name: str) -> dict[str, float | None]:
+        """A head's accuracy on the test pictures, and on the conflicting ones."""
+        return {
+            name: right(head, self.features, self.labels, ~self.seen),
+            f"{name}_conflicting": right(head, self.features, self.labels, self.conflicting),
+        }
+
+
+def prepared(folder: Path, kind: str, seed: int, pictures: int) -> Prepared:
+    """Render the pictures, and fit a head to those of train and val."""
     shortcut = None if kind == "none" else f"{kind}:{STRENGTH}:rice"
     grains.write(folder, pictures, seed=seed, shortcut=shortcut, splits=SPLITS, workers=1)
     data = rows(folder)
@@ -69,32 +107,39 @@ def measured(folder: Path, kind: str, seed: int, pictures: int, spray: bool) -> 
     labels = np.array([row["label"] == "rice" for row in data])
     seen = np.array([row["split"] != "test" for row in data])
     bears = np.array([bool(row["shortcut"]) for row in data])
-    conflicting = ~seen & (bears != labels)
     head = fitted(features[seen], labels[seen])
-    network = model.network
-    network.classifier = head
-    model = replace(model, network=network, labels=("beans", "rice"), num_classes=2)
-    audited = [row for row, used in zip(data, seen, strict=True) if used]
+    model.network.classifier = head
+    model = replace(model, labels=("beans", "rice"), num_classes=2)
+    return Prepared(data, model, head, features, labels, seen, ~seen & (bears != labels))
+
+
+def measured(of: Prepared, kind: str) -> dict[str, Any]:
+    """What the audit finds, and what either remedy of its first finding gives."""
     start = time.process_time()
-    findings = audit(model, [row["path"] for row in audited], [row["label"] for row in audited])
+    findings = audit(of.model, [row["path"] for row in of.audited], [row["label"] for row in of.audited])
     found: dict[str, Any] = {
-        "kind": kind,
-        "seed": seed,
-        "audited": len(audited),
-        "tested": int((~seen).sum()),
+        "audited": int(of.seen.sum()),
+        "tested": int((~of.seen).sum()),
         "seconds": time.process_time() - start,
         "findings": [{k: v for k, v in one.as_dict().items() if k != "regions"} for one in findings],
-        "rank": next((n for n, one in enumerate(findings, 1) if is_planted(one, kind, audited)), None),
-        "before": right(head, features, labels, ~seen),
-        "before_conflicting": right(head, features, labels, conflicting),
+        "rank": next((n for n, one in enumerate(findings, 1) if is_planted(one, kind, of.audited)), None),
+        **of.judged(of.head, "before"),
     }
     if findings:
-        again = fitted(features[seen], labels[seen], weights(findings[0]))
-        found["after"] = right(again, features, labels, ~seen)
-        found["after_conflicting"] = right(again, features, labels, conflicting)
-    if spray and kind != "none":
-        found["spray"] = sprayed(model, audited, kind)
+        again = fitted(of.features[of.seen], of.labels[of.seen], weights(findings[0]))
+        found |= of.judged(again, "after") | beside_counterparts(of, findings[0])
     return found
+
+
+def beside_counterparts(of: Prepared, finding: Finding) -> dict[str, float | None]:
+    """The figures of a head that learns from each picture and its counterpart."""
+    if finding.candidate.edit is None:
+        return {}
+    numbers, pictures = zip(*counterparts(finding), strict=True)
+    added = body_features(of.model, [torch.from_numpy(picture).permute(2, 0, 1) for picture in pictures])
+    own = of.labels[of.seen]
+    both = fitted(torch.cat([of.features[of.seen], added]), np.concatenate([own, own[list(numbers)]]))
+    return of.judged(both, "counterparts")
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -107,15 +152,19 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def cached_features(model: Model, data: list[dict[str, Any]], cache: Path) -> torch.Tensor:
     if cache.exists():
         return torch.load(cache, weights_only=True)
-    found = []
-    with torch.inference_mode():
-        for start in range(0, len(data), 16):
-            batch = [model.preprocessing(ll.read(row["path"]).pixels)[0] for row in data[start : start + 16]]
-            maps = model.network.forward_features(torch.stack(batch))
-            found.append(model.network.forward_head(maps, pre_logits=True))
-    features = torch.cat(found)
+    features = body_features(model, [ll.read(row["path"]).pixels for row in data])
     torch.save(features, cache)
     return features
+
+
+@torch.inference_mode()
+def body_features(model: Model, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+    """(pictures, features) What the head is given of pictures (3, height, width) uint8."""
+    found = []
+    for start in range(0, len(pictures), 16):
+        batch = torch.stack([model.preprocessing(picture)[0] for picture in pictures[start : start + 16]])
+        found.append(model.network.forward_head(model.network.forward_features(batch), pre_logits=True))
+    return torch.cat(found)
 
 
 def fitted(features: torch.Tensor, labels: np.ndarray, weight: np.ndarray | None = None) -> nn.Linear:
@@ -174,19 +223,17 @@ def sprayed(model: Model, audited: list[dict[str, Any]], kind: str) -> dict[str,
     return {"gaps": gaps, "first": first, "named_first": named[first], "named_at_all": any(named.values())}
 
 
-def spectral(maps: np.ndarray, neighbours: int = 10, most: int = 8) -> tuple[float, np.ndarray]:
-    """The largest eigengap of the maps' graph, and the clusters it asks for (Lapuschkin et al. 2019)."""
-    from scipy.sparse.csgraph import laplacian
-    from sklearn.cluster import SpectralClustering
-    from sklearn.neighbors import kneighbors_graph
+def spectral(maps: np.ndarray, most: int = 8) -> tuple[float, np.ndarray]:
+    """The largest eigengap of the maps' graph of neighbours, and the clusters it asks for, by CoRelAy."""
+    from corelay.pipeline.spectral import SpectralEmbedding
+    from corelay.processor.clustering import KMeans
+    from corelay.processor.embedding import EigenDecomposition
 
-    graph = kneighbors_graph(maps, neighbours, include_self=False).toarray()
-    graph = np.maximum(graph, graph.T)
-    values = np.sort(np.linalg.eigvalsh(laplacian(graph, normed=True)))[: most + 1]
-    gaps = np.diff(values)[1:]  # two clusters at least
+    values, vectors = SpectralEmbedding(embedding=EigenDecomposition(n_eigval=most + 1))(maps)
+    order = np.argsort(values)
+    gaps = np.diff(values[order])[1:]  # two clusters at least
     count = int(gaps.argmax()) + 2
-    cluster = SpectralClustering(count, affinity="precomputed", random_state=0).fit_predict(graph)
-    return float(gaps.max()), cluster
+    return float(gaps.max()), KMeans(n_clusters=count, kwargs={"random_state": 0})(vectors[:, order[:count]])
 
 
 def _names(maps: np.ndarray, members: np.ndarray, own: list[dict[str, Any]], kind: str) -> bool:
@@ -210,8 +257,9 @@ def _names(maps: np.ndarray, members: np.ndarray, own: list[dict[str, Any]], kin
 def table(results: list[dict[str, Any]]) -> str:
     lines = [
         "| planted | sets | first finding is it | told by it alone | effect on the network | test before → after | "
-        "conflicting before → after | SpRAy names it first (at all) | seconds |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "conflicting before → after | beside counterparts: test, conflicting | SpRAy names it first (at all) | "
+        "seconds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for kind in KINDS:
         of_kind = [one for one in results if one["kind"] == kind]
@@ -221,7 +269,7 @@ def table(results: list[dict[str, Any]]) -> str:
         if kind == "none":
             empty = sum(not one["findings"] for one in of_kind)
             before = _mean(one["before"] for one in of_kind)
-            lines.append(f"| nothing | {len(of_kind)} | no finding in {empty} | | | {before} | | | {seconds} |")
+            lines.append(f"| nothing | {len(of_kind)} | no finding in {empty} | | | {before} | | | | {seconds} |")
             continue
         hit = [one for one in of_kind if one["rank"] == 1]
         spray = [one["spray"] for one in of_kind if "spray" in one]
@@ -233,6 +281,8 @@ def table(results: list[dict[str, Any]]) -> str:
             _mean(one["findings"][0]["used"]["effect"] for one in hit),
             f"{_mean(one['before'] for one in hit)} → {_mean(one['after'] for one in hit)}",
             f"{_mean(one['before_conflicting'] for one in hit)} → {_mean(one['after_conflicting'] for one in hit)}",
+            f"{_mean(one.get('counterparts') for one in hit)}, "
+            f"{_mean(one.get('counterparts_conflicting') for one in hit)}",
             f"{sum(one['named_first'] for one in spray)} ({sum(one['named_at_all'] for one in spray)}) of {len(spray)}",
             seconds,
         ]

@@ -164,6 +164,8 @@ def _train(
         logs.write(out, [{"strength": strength, "loss": loss} for strength, loss in solved.losses.items()])
         judged = torch.cat([solved.held_out, outputs[val]]), torch.cat([labels[dataset.of("train")], labels[val]])
     else:
+        if solved:
+            _as_sure_as_it_should_be(model, solved, labels[dataset.of("train")])
         fit = loop.fit(model, pictures, dataset, settings, state, out, loggers, progress)
         facts |= {"epochs": len(fit.history), "best_epoch": fit.epoch}
         say(f"the best of {len(fit.history)} epochs was {fit.epoch or 'before the first'}")
@@ -206,6 +208,15 @@ def _solved(
             raise
         say(f"no frozen phase: {error}")
         return None
+
+
+def _as_sure_as_it_should_be(model: Model, solved: Solved, labels: torch.Tensor) -> None:
+    """The head's scores at the temperature that fits pictures it had not seen, before the whole network is trained.
+
+    Solved for the training pictures, it is so sure of them that they would pull at nothing any more, and what it gets
+    wrong would cost it so much on validation that merely doubting would pass for learning.
+    """
+    fold_in(model, temperature(solved.held_out, labels))
 
 
 def _again(out: Path) -> Trained:

@@ -17,6 +17,7 @@ from limelight.studies.bias.album import Album, Box
 TILE = 16
 STRIP = 2  # tiles from the border
 FRAME = 5  # pixels from the border that a printed frame would take
+SIDES = 4  # of a picture
 _QUARTILES = (25, 50, 75)
 
 
@@ -181,17 +182,24 @@ def measured(album: Album, marked: dict[int, Box]) -> dict[Property, np.ndarray]
     cut = [tiles(picture, marked.get(i)) for i, picture in enumerate(album.small)]
     found = {one: np.stack([one.of(t) for t in cut]) for one in PROPERTIES}
     frames = np.stack([frame(picture, marked.get(i)) for i, picture in enumerate(album.small)])
-    found[FRAMED] = _filled(frames)
+    found[FRAMED] = _evened(frames)
     return found
 
 
-def _filled(values: np.ndarray) -> np.ndarray:
-    """(n, k) with each NaN replaced by another picture's value: one value for all would tell where marks lie."""
-    rng, filled = np.random.default_rng(0), values.copy()
-    for column in filled.T:
-        missing = np.isnan(column)
-        column[missing] = rng.choice(column[~missing], missing.sum()) if not missing.all() else 0.0
-    return filled
+def _evened(frames: np.ndarray) -> np.ndarray:
+    """(n, features) of frames in which it does not show any more where marks lie.
+
+    A picture without a known mark hides the sides that one with a mark does, drawn by chance: else what is hidden
+    would tell the classes apart. Each hidden side is that of another picture, whole.
+    """
+    rng, sides = np.random.default_rng(0), frames.reshape(len(frames), SIDES, -1).copy()
+    hidden = np.isnan(sides).any(axis=2)
+    marked = hidden.any(axis=1)
+    if marked.any():
+        hidden[~marked] = rng.permutation(np.resize(hidden[marked], (int((~marked).sum()), SIDES)))
+    for side, gone in enumerate(hidden.T):
+        sides[gone, side] = sides[rng.choice(np.flatnonzero(~gone), gone.sum()), side] if not gone.all() else 0.0
+    return sides.reshape(len(frames), -1)
 
 
 FRAMED = Property("border", "frame", lambda t: np.empty(0))
