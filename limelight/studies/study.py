@@ -24,6 +24,7 @@ from limelight.studies.chapters import biased, everything, fails, fooled, good, 
 from limelight.studies.chapters import verdict as judging
 from limelight.studies.looks import Looks, Sample, guided, look
 from limelight.studies.removing import Remedy, removed
+from limelight.studies.resting import resting
 from limelight.studies.words import count, listed
 from limelight.training import Run, read_run, train
 from limelight.training.run import STATE
@@ -255,10 +256,11 @@ def composed(
     best = [gazing.best(looks, only, BEST) for only in classes]
     places = failures.places(looks)
     findings = [finding.as_dict() for finding in found] if isinstance(found, list) else None
+    rests = resting(model, looks)
     fine = guided(model, looks, [number for own in best[: looked.CLASSES] for number in own])
     sections = [
         good.section(run.report, tests),
-        looked.section(looks, overall, gazes, best, fine),
+        looked.section(looks, overall, gazes, best, fine, rests),
         fails.section(looks, places, mistakes, full),
         fooled.section(looks, attacks),
         biased.section(findings, searched, str(found) if isinstance(found, InputError) else ""),
@@ -278,6 +280,7 @@ def composed(
         "answers": {section.name: section.answer for section in sections},
         "good": {name: value for name, value in run.report.items() if name != "splits"},
         "looks": [each.as_dict() for each in (overall, *gazes)],
+        "rests": rests.as_dict() if rests else None,
         "fails": [place.as_dict(looks.sample.names) for place in places],
         "fooled": attacks.as_dict() if attacks else None,
         "findings": findings or [],

@@ -19,6 +19,7 @@ from limelight.studies.bias.edits import _painted_over, pixels
 from limelight.studies.bias.findings import Candidate, worth
 from limelight.studies.bias.patches import Whitening, cells, raw
 from limelight.studies.bias.probes import probe
+from limelight.studies.bias.properties import evened
 from limelight.studies.bias.remedy import counterparts, weights
 
 EACH = 40
@@ -173,6 +174,20 @@ def test_a_probe_is_judged_on_pictures_it_has_not_seen():
     assert probe(noise, own, 0).accuracy < 0.7
     told = probe(noise + 3 * own[:, None], own, 0)
     assert told.accuracy > 0.95 and told.p < 1e-6
+
+
+def test_what_a_mark_hides_of_a_border_tells_no_class():
+    """Marks that lie at one side with one class leave gaps there, and what is filled in must not give it away."""
+    rng = np.random.default_rng(0)
+    own = np.arange(160) % 2 == 0
+    frames = rng.normal(size=(160, 1)) + 0.2 * rng.normal(size=(160, 16))  # the sides of a picture are alike
+    framed = frames + 3 * own[:, None]
+    for values in (frames, framed):
+        values.reshape(160, 4, 4)[own, 3] = np.nan
+    assert probe(evened(frames), own, 0).accuracy < 0.6
+    assert probe(evened(framed), own, 0).accuracy > 0.9
+    everywhere = np.full((160, 16), np.nan)
+    assert not evened(everywhere).any()
 
 
 def test_leaving_one_out_in_closed_form_is_leaving_one_out():

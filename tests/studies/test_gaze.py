@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import nn
 
-from limelight.studies import failures, gaze
+from limelight.studies import failures, gaze, resting
 from limelight.studies.failures import EVERYWHERE, NOWHERE, where
 from limelight.studies.looks import CELLS, CONTRAST, COUNTER, LABEL, PREDICTED, Looks, Sample, look, share
 from limelight.studies.study import drawn
@@ -121,6 +123,51 @@ def test_a_gaze_says_what_it_rests_on(looks):
     assert overall.mean_map.sum() == pytest.approx(1)
     for each in overall.shares:
         assert each.interval[0] <= each.mean <= each.interval[1]
+
+
+class Reader(nn.Module):
+    """Says "red" by how much redder than blue a window of the picture is."""
+
+    def __init__(self, window: slice):
+        super().__init__()
+        self.window, self.unused = window, nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        seen = x[:, :, :, self.window]
+        redness = 50 * (seen[:, 0] - seen[:, 2]).mean(dim=(1, 2))
+        return torch.stack([-redness, redness], 1)
+
+
+def halves(model, looks, window: slice) -> resting.Resting:
+    """What a network rests on that sees one part only, of pictures whose object is the left half."""
+    pixels = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.2
+    pixels[:, 0] += 0.7
+    on_object = np.zeros((4, CELLS, CELLS))
+    on_object[:, :, : CELLS // 2] = 1
+    shown = SimpleNamespace(
+        on_object=on_object,
+        has_mask=np.ones(4, dtype=bool),
+        sample=SimpleNamespace(of=lambda numbers: numbers, predicted=np.ones(4, dtype=int)),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resting, "pixels_of", lambda model, numbers: pixels[numbers])
+        patch.setattr(resting, "blurred", torch.zeros_like)
+        return resting.resting(replace(model, network=Reader(window)), shown)
+
+
+@pytest.mark.parametrize(("window", "outside"), [(slice(0, 28), 0), (slice(36, 64), 1), (slice(0, 64), 0.5)])
+def test_what_an_answer_rests_on_is_what_it_loses(model, looks, window, outside):
+    found = halves(model, looks, window)
+    assert found.outside == pytest.approx(outside, abs=0.02)
+    assert found.interval[0] <= found.outside <= found.interval[1]
+    assert found.pictures == 4
+
+
+def test_what_answers_rest_on_is_measured_of_real_pictures(model, looks):
+    found = resting.resting(model, looks, most=6)
+    assert found.pictures == 6
+    assert found.interval is None or 0 <= found.interval[0] <= found.interval[1] <= 1
+    assert resting.resting(model, Looks(looks.sample, looks.explanation)) is None
 
 
 def test_the_best_are_right_and_surest_first(looks):

@@ -182,11 +182,11 @@ def measured(album: Album, marked: dict[int, Box]) -> dict[Property, np.ndarray]
     cut = [tiles(picture, marked.get(i)) for i, picture in enumerate(album.small)]
     found = {one: np.stack([one.of(t) for t in cut]) for one in PROPERTIES}
     frames = np.stack([frame(picture, marked.get(i)) for i, picture in enumerate(album.small)])
-    found[FRAMED] = _evened(frames)
+    found[FRAMED] = evened(frames)
     return found
 
 
-def _evened(frames: np.ndarray) -> np.ndarray:
+def evened(frames: np.ndarray) -> np.ndarray:
     """(n, features) of frames in which it does not show any more where marks lie.
 
     A picture without a known mark hides the sides that one with a mark does, drawn by chance: else what is hidden

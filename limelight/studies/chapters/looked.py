@@ -11,6 +11,7 @@ from limelight.report.page import percent
 from limelight.studies.chapters.drawing import fine, mean_map, overlaid, photograph
 from limelight.studies.gaze import BORDER, CORNERS, MIDDLE, OBJECT, Gaze
 from limelight.studies.looks import PREDICTED, Looks
+from limelight.studies.resting import Resting
 from limelight.studies.words import count, pictures
 
 CLASSES = 8
@@ -30,6 +31,7 @@ def section(
     classes: Sequence[Gaze],
     chosen: Sequence[Sequence[int]],
     guided: Explanation | None,
+    rests: Resting | None = None,
 ) -> Section:
     """Where the maps fall, over all and class by class.
 
@@ -39,6 +41,7 @@ def section(
         classes: the gaze at each class's pictures.
         chosen: for each class the pictures that are shown.
         guided: Guided Grad-CAM of the chosen ones, in their order.
+        rests: what the answers rest on, where there are masks.
     """
     blocks: list[Block] = [
         Prose(
@@ -54,12 +57,28 @@ def section(
     if overall.empty:
         text = "nothing in them spoke for what the network said. They are left out of the shares."
         blocks.append(Note(text, f"{count(overall.empty, 'picture')} had an empty map:"))
+    if rests is not None:
+        blocks.append(_rests(rests))
     numbers = {number: place for place, number in enumerate(each for one in chosen for each in one)}
     for gaze, own in list(zip(classes, chosen, strict=True))[:CLASSES]:
         blocks.append(_of_class(looks, gaze, own, guided, numbers))
     if len(classes) > CLASSES:
         blocks.append(Note(f"The first {CLASSES} of {len(classes)} classes are shown; study.json has the others."))
     return Section("looks", "What does it look at?", answer(overall), blocks)
+
+
+def _rests(rests: Resting) -> Note:
+    """What happens without the object, and without all else."""
+    if rests.interval is None:
+        said = "Blurring either the object or all else hardly changes what it says"
+    else:
+        low, high = rests.interval
+        said = (
+            f"Of the effect of taking either away (blurring it until nothing is in it), {percent(rests.outside)} "
+            f"({percent(low)} to {percent(high)}) lies outside the object: the log-odds of what it said change by "
+            f"{-rests.on_object:+.1f} without the object and by {-rests.on_rest:+.1f} without all else"
+        )
+    return Note(f"{said} ({count(rests.pictures, 'picture')} with masks).", "What its answers rest on.")
 
 
 def answer(gaze: Gaze) -> str:
