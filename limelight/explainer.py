@@ -28,7 +28,7 @@ from limelight.errors import (
 from limelight.explanation import Explanation, Origin, Prediction
 from limelight.grid import Layout, default_layer
 from limelight.heatmap import check_fusion
-from limelight.methods.evidence import EvidenceForAll
+from limelight.methods.for_all import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.nested import Inputs, first_tensor

@@ -382,7 +382,7 @@ def test_many_targets_are_as_one_by_one(head, target, monkeypatch):
     net, x = Net(head).eval(), torch.randn(3, 3, 10, 10)
     method = ["gradcam", "hirescam"]
     many = ll.compare(net, x, method, target, "cut")
-    monkeypatch.setattr("limelight.methods.evidence.EvidenceForAll.MANY", 99)
+    monkeypatch.setattr("limelight.methods.for_all.EvidenceForAll.MANY", 99)
     for name, one in ll.compare(net, x, method, target, "cut").items():
         torch.testing.assert_close(many[name].raw, one.raw)
         torch.testing.assert_close(many[name].scores, one.scores)
@@ -394,7 +394,7 @@ def test_many_targets_of_other_kinds(monkeypatch):
     net, x = Net(plain).eval(), torch.randn(2, 3, 10, 10)
     target = ll.each(0, ll.counter(1), ll.probability(2), lambda outputs: outputs[:, 3] - outputs[:, 0], ll.top(2))
     many = ll.explain(net, x, target, layer="cut")
-    monkeypatch.setattr("limelight.methods.evidence.EvidenceForAll.MANY", 99)
+    monkeypatch.setattr("limelight.methods.for_all.EvidenceForAll.MANY", 99)
     one = ll.explain(net, x, target, layer="cut")
     torch.testing.assert_close(many.raw, one.raw)
     torch.testing.assert_close(many.scores, one.scores)

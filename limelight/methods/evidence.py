@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property, partial
@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from limelight.attention import attention_of
 from limelight.cut import INPUT, Captured, Cut, LayerSpec
 from limelight.errors import MethodError
-from limelight.fold import fold, targets_at_once
 from limelight.grid import Visit, candidates, layout_of, remember, remembered
 from limelight.head import Head, Turn, at_least_single, own_activations
 from limelight.methods.registry import Method
 from limelight.nested import Inputs, describe, image_of, repeated, with_image
-from limelight.targets import Asked, logits_of, together
+from limelight.targets import Asked, logits_of
 
 
 class Evidence:
@@ -344,78 +343,6 @@ def _stages(visits: list[tuple[str, Visit]], layer: str) -> list[str]:
     names = [name for name, _ in visits]
     upto = visits[: names.index(layer) + 1] if layer in names else visits
     return list({visit.grid: name for name, visit in upto}.values())
-
-
-class EvidenceForAll:
-    """Several targets' evidence: of many at once where a method allows it, otherwise of one after the other.
-
-    Args:
-        network: the network the pass was run on.
-        captured: the pass.
-        asked: the targets.
-        last: nothing else will be asked of this pass, so its graph need not be kept.
-    """
-
-    MANY = 4
-    """From how many targets on they are worth doing at once."""
-    AT_ONCE = frozenset({"activations", "gradients", "scores"})
-    """What a method may need that can be had for many targets at once."""
-
-    def __init__(self, network: nn.Module, captured: Captured, asked: Sequence[Asked], last: bool = True):
-        self._network = network
-        self._captured = captured
-        self._asked = asked
-        self._last = last
-
-    @cached_property
-    def one_by_one(self) -> list[Evidence]:
-        """Each target's own evidence."""
-        count = len(self._asked)
-        return [
-            Evidence(self._network, self._captured, one, last=self._last and number == count)
-            for number, one in enumerate(self._asked, start=1)
-        ]
-
-    @property
-    def scores(self) -> Tensor:
-        """``(batch, targets)``."""
-        if len(self._asked) >= self.MANY and all(one.classes is not None for one in self._asked):
-            return torch.cat([self._scores_of(some) for some in self._parts()], dim=1)
-        return torch.stack([one.scores[0].detach() for one in self.one_by_one], dim=1)
-
-    def raw_maps(self, method: Method) -> list[Tensor]:
-        """The method's raw maps ``(batch, targets, *grid)`` at each layer; what is raised is as for one target."""
-        if len(self._asked) >= self.MANY and self.AT_ONCE.issuperset(method.needs):
-            try:
-                parts = [self._raw_maps_of(some, method) for some in self._parts()]
-                return [torch.cat(layer, dim=1) for layer in zip(*parts, strict=True)]
-            except RuntimeError as error:  # batched differentiation does not have every operation
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise
-        columns = [one.raw_maps(method) for one in self._for(method)]
-        return [torch.stack(maps, dim=1) for maps in zip(*columns, strict=True)]
-
-    def _for(self, method: Method) -> list[Evidence]:
-        """Each target's evidence; where all are asked of the same replays, the first one's run answers the others."""
-        if not method.same_replays or len(self._asked) < 2:
-            return self.one_by_one
-        answers: list[Tensor] = []
-        turns = [Turn(self._asked, number, answers) for number in range(len(self._asked))]
-        return [
-            Evidence(self._network, self._captured, turn.asked[turn.number], last=False, turn=turn) for turn in turns
-        ]
-
-    def _parts(self) -> Iterator[Sequence[Asked]]:
-        few = targets_at_once(self._captured)
-        return (self._asked[start : start + few] for start in range(0, len(self._asked), few))
-
-    def _raw_maps_of(self, asked: Sequence[Asked], method: Method) -> list[Tensor]:
-        evidence = Evidence(self._network, fold(self._captured, len(asked)), together(asked))
-        return [maps.unflatten(0, (len(asked), -1)).transpose(0, 1) for maps in evidence.raw_maps(method)]
-
-    def _scores_of(self, asked: Sequence[Asked]) -> Tensor:
-        scores = together(asked).score(fold(self._captured, len(asked)).outputs)
-        return scores.detach().unflatten(0, (len(asked), -1)).T
 
 
 def _linear_head(network: nn.Module, activations: Tensor, logits: Tensor, layer: str) -> Tensor:
