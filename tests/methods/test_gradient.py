@@ -85,10 +85,17 @@ def test_grad_cam_pp_of_small_gradients_keeps_its_alpha():
     torch.testing.assert_close(raw(network, "gradcampp", lambda out: 1e-9 * out[:, 1]) * 1e9, halves * 1e9)
 
 
-def test_hires_cam_is_grad_cam_on_cam_networks_and_sums_to_the_score():
-    network = net(head=pooled())
-    torch.testing.assert_close(raw(network, "hirescam"), raw(network, "gradcam"))
-    torch.testing.assert_close(raw(network, "hirescam").sum(dim=(1, 2)), network(X)[:, 1] - network[2][2].bias[1])
+@given(seed=st.integers(0, 2**16), target=st.integers(0, CLASSES - 1))
+@settings(max_examples=8, deadline=None)
+def test_hires_cam_is_grad_cam_on_cam_networks_and_sums_to_the_score(seed: int, target: int):
+    torch.manual_seed(seed)
+    network = net(seed, head=pooled())
+    found, bias = raw(network, "hirescam", target), network[2][2].bias[target]
+    torch.testing.assert_close(found, raw(network, "gradcam", target))
+    torch.testing.assert_close(found.sum(dim=(1, 2)), network(X)[:, target] - bias)
+
+
+def test_hires_cam_is_not_grad_cam_where_the_head_has_a_hidden_layer():
     assert not torch.allclose(raw(net(), "hirescam"), raw(net(), "gradcam"))
 
 

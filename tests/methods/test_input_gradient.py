@@ -310,6 +310,26 @@ def test_linearity(network: nn.Module, a: float, b: float):
         torch.testing.assert_close(mixed, expected, msg=method)
 
 
+class _Half(nn.Module):
+    """A network that is shown the left half of each picture."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(torch.cat([x[..., :4], torch.zeros_like(x[..., 4:])], dim=-1))
+
+
+@given(networks())
+@settings(max_examples=4, deadline=None)
+def test_pixels_that_take_no_part_get_nothing(network: nn.Module):
+    images = pictures(2, 7, torch.float64)
+    for method in (*ALL, "deeplift", "lrpepsilon"):
+        found = raw(_Half(network), images, method, **QUICK.get(method, {}))
+        assert found[..., 4:].abs().max() == 0, method
+
+
 class _Saturated(nn.Module):
     """1 - relu(1 - x) of one pixel: at x = 2 the gradient is zero, though the pixel made the score."""
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 import limelight as ll
@@ -99,6 +103,26 @@ def test_shapley_values_are_complete():
     found = by_cell(explain(network, images, "kernelshap", samples=120, baseline=0.5)).sum(dim=(1, 2))
     expected = (network(images) - network(torch.full_like(images, 0.5)))[:, 0].detach()
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@given(seed=st.integers(0, 2**16))
+@settings(max_examples=8, deadline=None)
+def test_kernel_shap_of_few_segments_is_the_mean_over_all_orders(seed):
+    """Shapley's own definition: what a segment adds when it joins those before it, averaged over the 24 orders of 4."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    image, labels = torch.randn(1, 3, 4, 4, dtype=torch.float64), torch.arange(4).view(2, 2)
+    labels = labels.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
+
+    def score(present):
+        return network(torch.where(torch.isin(labels, torch.tensor(present)), image, 0.5)).item()
+
+    values = torch.zeros(4, dtype=torch.float64)
+    for order in itertools.permutations(range(4)):
+        for place, segment in enumerate(order):
+            values[segment] += (score(order[: place + 1]) - score(order[:place])) / 24
+    found = explain(network, image, "kernelshap", segments=labels, baseline=0.5)
+    torch.testing.assert_close(found, values[labels][None], rtol=1e-6, atol=1e-8)
 
 
 class CornerBrightness(nn.Module):
