@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from limelight.errors import LimelightError
@@ -35,10 +36,10 @@ class Registered:
     source: str
     settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """What it takes: the names of its positional parameters."""
-        return tuple(p.name for p in self._parameters() if p.kind is not p.KEYWORD_ONLY)
+        return tuple(p.name for p in self._parameters if p.kind is not p.KEYWORD_ONLY)
 
     @property
     def label(self) -> str:
@@ -54,7 +55,7 @@ class Registered:
     @property
     def options(self) -> dict[str, Any]:
         """Its settings with their values."""
-        defaults = {p.name: p.default for p in self._parameters() if p.kind is p.KEYWORD_ONLY}
+        defaults = {p.name: p.default for p in self._parameters if p.kind is p.KEYWORD_ONLY}
         return defaults | dict(self.settings)
 
     def __call__(self, **settings: Any) -> Self:
@@ -68,7 +69,8 @@ class Registered:
             raise self.refusal(f"{self.kind} '{self.name}' has no setting {unknown[0]!r}; its settings: {known}")
         return replace(self, settings={**self.settings, **settings})
 
-    def _parameters(self) -> list[inspect.Parameter]:
+    @cached_property
+    def _parameters(self) -> list[inspect.Parameter]:  # read on every call, and slow to find out
         return list(inspect.signature(self.function).parameters.values())
 
 
