@@ -184,7 +184,7 @@ def _explain_with(
         try:
             with gauge(shown and not many) as tell:  # one bar at a time
                 found = _explain_batch(
-                    network, batch.inputs, part(target, start, stop), labels, methods, place, start, tell
+                    network, batch.inputs, part(target, start, stop, len(source)), labels, methods, place, start, tell
                 )
         except LimelightError:
             raise
@@ -194,7 +194,7 @@ def _explain_with(
             )
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
-        seen["questions"] = questions(target, start, stop)
+        seen["questions"] = questions(target, start, stop, len(source))
         seen["origin"] = Origin(network, labels, prepare) if batch.inputs.alone else None
         parts.append([Explanation(**facts, **seen) for facts in found])
         if len(starts) > 1:

@@ -149,3 +149,11 @@ def test_given_both_a_network_of_two_towers_answers_as_itself():
     )
     expected = network(pixel_values=x, input_ids=IDS[:1]).logits_per_image
     torch.testing.assert_close(explanation.scores, expected.detach())
+
+
+def test_each_image_keeps_its_own_vector_in_every_batch(encoder):
+    x, vectors = torch.randn(5, 3, 16, 16), torch.randn(5, 6)
+    for target in (ll.similar(vectors), ll.contrast(ll.similar(vectors), ll.similar(vectors[0]))):
+        whole = ll.explain(encoder, x, target=target, method="hirescam", batch_size=5)
+        parts = ll.explain(encoder, x, target=target, method="hirescam", batch_size=2)
+        torch.testing.assert_close(parts.raw, whole.raw)

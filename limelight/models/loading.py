@@ -18,6 +18,7 @@ from limelight.models import from_timm
 from limelight.models.architecture import Architecture, State
 from limelight.models.catalogue import LIBRARIES, find
 from limelight.models.checkpoint import CARD, read_card, weights_file
+from limelight.models.from_onnx import is_onnx, load_onnx
 from limelight.models.model import Model
 from limelight.models.weights import SUFFIXES, classes, fill, read, unwrapped, with_own_head
 from limelight.preprocessing import Preprocessing
@@ -35,7 +36,8 @@ def load(
     """Give a network with what is needed to show it photographs and to read its answers.
 
     ``model`` is a name (see :func:`limelight.models.available`; "timm/..." or "torchvision/..." where both have it),
-    a checkpoint's folder or its ``.safetensors``, or a network in hand, which is left as it is but for what is asked.
+    a checkpoint's folder or its ``.safetensors``, an ``.onnx`` file, or a network in hand,
+    which is left as it is but for what is asked.
     ``weights`` are "default" (the published ones, or what the checkpoint or the network holds), "random" or a file.
     ``num_classes``, when it differs from that of the weights, asks for a new, random head; without it the head is that
     of the weights. ``labels``, ``preprocessing``: instead of the known ones. A network that is built here is in
@@ -46,6 +48,10 @@ def load(
     """
     if isinstance(model, nn.Module | Model):
         found = _in_hand(model, weights, num_classes, preprocessing)
+    elif is_onnx(model):
+        if weights != "default" or num_classes is not None:
+            raise ModelError("An ONNX file keeps its weights and classes: load the network by name for others.")
+        found = load_onnx(Path(model).expanduser(), preprocessing)
     elif is_path(model):
         found = _from_checkpoint(Path(model).expanduser(), weights, num_classes, preprocessing)
     else:

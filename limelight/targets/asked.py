@@ -65,6 +65,10 @@ class Question:
             TargetError: as said.
         """
 
+    def part(self, start: int, stop: int, total: int) -> Question:
+        """What images ``start`` to ``stop`` of ``total`` are asked: the same, unless it holds something for each."""
+        return self
+
     def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
         """Settle it for a batch, on a scale of scores ("logit", "probability", "log probability" or "ReST").
 

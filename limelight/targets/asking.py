@@ -102,14 +102,17 @@ def _own_answers(column: Sequence[Asked]) -> Asked:
     )
 
 
-def part(target: Target, start: int, stop: int) -> Target:
-    """The target of images ``start`` to ``stop`` of a longer list."""
-    return target[start:stop] if _is_list(target) else target
+def part(target: Target, start: int, stop: int, total: int) -> Target:
+    """The target of images ``start`` to ``stop`` of ``total``."""
+    if _is_list(target):
+        return target[start:stop]
+    return target.part(start, stop, total) if isinstance(target, Question) else target
 
 
-def questions(target: Target, start: int, stop: int) -> list[Target]:
-    """What each of the images ``start`` to ``stop`` is asked."""
-    return [target[i] if _is_list(target) else target for i in range(start, stop)]
+def questions(target: Target, start: int, stop: int, total: int) -> list[Target]:
+    """What each of the images ``start`` to ``stop`` of ``total`` is asked."""
+    each = range(start, stop)
+    return [target[i] if _is_list(target) else part(target, i, i + 1, total) for i in each]
 
 
 def _is_list(target: Target) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limelight.errors import TargetError
 from limelight.targets.asked import Asked, Labels, Named, Question, Target, on_logits_only
-from limelight.targets.asking import ask, check, plain
+from limelight.targets.asking import ask, check, part, plain
 from limelight.targets.scores import class_index, label_of, logits_of, probabilities_of, scores_of
 
 
@@ -25,6 +25,10 @@ class Each(Question):
         """Each of them."""
         for target in self.targets:
             check(target, batch, labels)
+
+    def part(self, start: int, stop: int, total: int) -> Each:
+        """Of some of the images."""
+        return Each(tuple(part(target, start, stop, total) for target in self.targets))
 
     def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
         """All of them, in their order."""
@@ -43,6 +47,10 @@ class Scored(Question):
         """The class's."""
         check(self.target, batch, labels)
 
+    def part(self, start: int, stop: int, total: int) -> Scored:
+        """Of some of the images."""
+        return Scored(part(self.target, start, stop, total), self.scale)
+
     def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
         """The same on this scale."""
         on_logits_only(self, scale)
@@ -58,6 +66,10 @@ class Counter(Question):
     def check(self, batch: int, labels: Labels) -> None:
         """The target's."""
         check(self.target, batch, labels)
+
+    def part(self, start: int, stop: int, total: int) -> Counter:
+        """Of some of the images."""
+        return Counter(part(self.target, start, stop, total))
 
     def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
         """The negated score."""
@@ -76,6 +88,10 @@ class Contrast(Question):
         """Both."""
         check(self.target, batch, labels)
         check(self.other, batch, labels)
+
+    def part(self, start: int, stop: int, total: int) -> Contrast:
+        """Of some of the images."""
+        return Contrast(part(self.target, start, stop, total), part(self.other, start, stop, total))
 
     def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
         """The difference."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,12 @@ class Region(Question):
         """The class's label or index."""
         if isinstance(self.target, int | str):
             class_index(self.target, len(labels) if labels else None, labels)
+
+    def part(self, start: int, stop: int, total: int) -> Region:
+        """With the masks of some of the images, where there is one for each."""
+        shape = getattr(self.mask, "shape", ())
+        several = total > 1 and len(shape) > 2 and shape[0] == total
+        return replace(self, mask=self.mask[start:stop]) if several else self
 
     def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
         """The mean of the class's logits in the part."""

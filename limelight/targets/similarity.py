@@ -33,6 +33,11 @@ class Similar(Question):
                 "every image write limelight.each(similar(...), similar(...))"
             )
 
+    def part(self, start: int, stop: int, total: int) -> Similar:
+        """With the vectors of some of the images, where there is one for each."""
+        several = self.vectors.ndim == 2 and len(self.vectors) > 1
+        return Similar(self.vectors[start:stop], self.name) if several else self
+
     def ask(self, outputs: Any, labels: Labels, scale: str) -> list[Asked]:
         """The cosine of the angle between them."""
         on_logits_only(self, scale)

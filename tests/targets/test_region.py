@@ -129,3 +129,15 @@ def test_a_classifier_has_no_regions():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with pytest.raises(TargetError, match="class scores for every pixel, and this one does not"):
         ll.explain(network, pictures(), target=region(1))
+
+
+def test_each_image_keeps_its_own_mask_in_every_batch():
+    import limelight as ll
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 3, 1))
+    x, masks = torch.randn(5, 3, 8, 8), torch.rand(5, 8, 8) > 0.7
+    whole, parts = (
+        ll.explain(network, x, target=ll.region(1, mask=masks), layer="0", method="hirescam", batch_size=size)
+        for size in (5, 2)
+    )
+    torch.testing.assert_close(parts.raw, whole.raw)

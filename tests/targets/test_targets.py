@@ -338,10 +338,10 @@ def test_empty_questions_are_refused():
 
 
 def test_a_part_of_a_list_and_of_anything_else():
-    assert part([1, 2, 3], 1, 3) == [2, 3]
-    assert part(torch.tensor([1, 2, 3]), 0, 1).tolist() == [1]
-    assert part(3, 0, 1) == 3
-    assert part(each(1, 2), 0, 1) == each(1, 2)
+    assert part([1, 2, 3], 1, 3, 3) == [2, 3]
+    assert part(torch.tensor([1, 2, 3]), 0, 1, 3).tolist() == [1]
+    assert part(3, 0, 1, 3) == 3
+    assert part(each(1, 2), 0, 1, 3) == each(1, 2)
 
 
 # ---- known bugs
