@@ -31,7 +31,7 @@ import limelight as ll
 from benchmarks.mosaics import DATA, cases, mosaic
 from limelight.evaluation import CHANCE, Case, Scene, chance_maps
 from limelight.evaluation.boxes import rasterised
-from limelight.statistics import bootstrap
+from limelight.statistics import bootstrap, holm, paired_test
 
 METHODS = (
     "gradcam", "hirescam", "layercam", "gradcampp", "xgradcam", "elementwisegradcam", "eigencam", "eigengradcam",
@@ -153,10 +153,16 @@ def _table(title: str, records: Sequence[dict[str, Any]]) -> str:
         values[record["method"]][record["metric"]].append(record["value"])
     pictures = len({record["file"] for record in records})
     order = sorted(values, key=lambda name: (name.startswith("chance"), -np.mean(values[name]["energy_pointing"])))
-    lines = [f"| {title}, {pictures} pictures | share inside | peak inside |", "|---|---|---|"]
+    shares = {name: values[name]["energy_pointing"] for name in order}
+    others = [name for name in order if shares[name] != shares["gradcam"]]
+    p = dict(zip(others, holm([paired_test(shares[name], shares["gradcam"]) for name in others]), strict=True))
+    lines = [
+        f"| {title}, {pictures} pictures | share inside | peak inside | share as Grad-CAM's? p |",
+        "|---|---|---|--:|",
+    ]
     for name in order:
         cells = [_cell(values[name][metric]) for metric in ("energy_pointing", "pointing")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {f'{p[name]:.3f}' if name in p else ''} |")
     return "\n".join(lines)
 
 
