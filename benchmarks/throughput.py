@@ -28,6 +28,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,10 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(describe(machine()) + f"\n\nwritten to {to}")
 
 
+@cache
+def _engine(name: str, engine: str) -> tuple[ll.Model, ll.Engine | None]:
+    model = ll.load(name)
+    return model, None if engine == "none" else ll.engine(engine, model)
+
+
 def ready(given: argparse.Namespace, out: Path, sources: Sequence[str | Path], shard: int = SHARD) -> Job:
     """The job, on the engine that was asked for."""
-    model = ll.load(given.model)
-    engine = None if given.engine == "none" else ll.engine(given.engine, model)
+    model, engine = _engine(given.model, given.engine)
     return job(model, sources, out, shard=shard, batch_size=given.batch, engine=engine)
 
 

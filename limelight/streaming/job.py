@@ -132,10 +132,14 @@ class Job:
         """The overlays of one picture, in a folder for its shard: a folder of a million files serves nobody."""
         picture, slot = batch.pictures[place], batch.slot
         overlays = Overlays(self.parts.folder / OVERLAYS / f"{slot.shard:05d}", self.look or {})
-        overlays.prepare()
+        if not overlays.folder.is_dir():
+            overlays.prepare()
         stem = self._stems(slot)[slot.first + place]
         assert picture.view is not None, "it has an input"
-        photo, done = picture.item.read(), 0
+        try:
+            photo, done = picture.item.read(), 0
+        except InputError:  # it went after it was explained: its rows stay, without an overlay
+            return
         for explanation in explanations:
             shown = replace(explanation, photos=[photo], views=[picture.view], inputs=None)
             (record,) = shown.records()
