@@ -227,15 +227,15 @@ def near(where: Tensor, pixels: int = 2) -> Tensor:
     return wide[:, 0] > 0
 
 
-def told(maps: Tensor, right: Tensor, other: Tensor, **facts: float) -> dict[str, float]:
+def told(maps: Tensor, where: Tensor, elsewhere: Tensor, **facts: float) -> dict[str, float]:
     """The means over the pictures of one task."""
-    onto = share(maps, near(right))
+    onto = share(maps, near(where))
     return {
         **facts,
         "on it": float(onto.nanmean()),
-        "on it, to the pixel": float(share(maps, right).nanmean()),
-        "on the other kind": float(share(maps, near(other) & ~near(right)).nanmean()),
-        "of the area": float(near(right).float().mean()),
+        "on it, to the pixel": float(share(maps, where).nanmean()),
+        "on the other kind": float(share(maps, near(elsewhere) & ~near(where)).nanmean()),
+        "of the area": float(near(where).float().mean()),
         "maps": int(onto.isfinite().sum()),
     }
 

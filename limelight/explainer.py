@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
-from limelight.detectors import levels_of
+from limelight.detectors import View, levels_of
 from limelight.errors import (
     InputError,
     LayerError,
@@ -195,7 +195,7 @@ def _explain_with(
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
         seen["questions"] = questions(target, start, stop, len(source))
-        seen["origin"] = Origin(network, labels, prepare) if batch.inputs.alone else None
+        seen["origin"] = Origin(network, labels, prepare) if batch.inputs.alone and not isinstance(network, View) else None
         parts.append([Explanation(**facts, **seen) for facts in found])
         if len(starts) > 1:
             for photo in batch.photos:

@@ -50,7 +50,6 @@ def _read_rcnn(network: Net, heard: Heard) -> Candidates:
     proposals = heard.given["roi_heads.box_roi_pool"][0][1]
     decoded = network.roi_heads.box_coder.decode(deltas.detach(), proposals)
     counts = [len(each) for each in proposals]
-    logits = logits.detach()
     rows = zip(*(tensor.split(counts) for tensor in (decoded, logits, _softmax(logits))), strict=True)
     groups = [
         [

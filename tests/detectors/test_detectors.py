@@ -232,6 +232,14 @@ def test_the_box_is_drawn_and_recorded(rcnn, pictures):
     assert picture.size == (96, 64) and picture.getpixel((30, 10)) != explanation.photo().getpixel((30, 10))
 
 
+def test_the_other_tools_take_a_detector(rcnn, pictures):
+    """Its layers are listed, a doctor examines it, and a verdict, which turns the picture round, is refused."""
+    assert any(layer.default for layer in ll.layers(rcnn, pictures[:1]))
+    assert not {"layer", "constant", "chance"} & {finding.check for finding in ll.doctor(rcnn, pictures)}
+    with pytest.raises(InputError, match="a detector's boxes"):
+        silently(rcnn, pictures[:1], None).verdict()
+
+
 # ---- what can't be asked
 
 
