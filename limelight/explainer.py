@@ -86,7 +86,8 @@ def explain(
         target: None for the predicted class; a class index or label; a callable ``outputs -> (batch,)`` scores;
             ``each(...)`` or ``top(k)`` for several targets of every image; or a list, one target for each image.
             Scores are logits unless wrapped in ``probability``, ``log_probability`` or ``rest``; ``counter`` negates
-            and ``contrast`` subtracts.
+            and ``contrast`` subtracts. ``classes`` asks for all above a threshold, ``region`` a segmenter, ``box`` and
+            ``detections`` a detector, ``similar`` an embedding, ``word``, ``words`` and ``sentence`` a captioner.
         method: a name from ``limelight methods``, or a function of the same shape, such as
             ``lambda activations, gradients: ...`` giving ``(batch, *grid)``.
         layer: a name, a glob, a module, or a list of those; "auto" for the layers whose maps are worth most for these
@@ -195,7 +196,8 @@ def _explain_with(
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
         seen["questions"] = questions(target, start, stop, len(source))
-        seen["origin"] = Origin(network, labels, prepare) if batch.inputs.alone and not isinstance(network, View) else None
+        judged = batch.inputs.alone and not isinstance(network, View)
+        seen["origin"] = Origin(network, labels, prepare) if judged else None
         parts.append([Explanation(**facts, **seen) for facts in found])
         if len(starts) > 1:
             for photo in batch.photos:
