@@ -244,8 +244,8 @@ class Explanation:
         if self.origin is None:
             raise InputError(
                 "a verdict asks the network again, and this explanation was pickled without it, is of a network that "
-                "takes more than pictures, or of a detector's boxes; limelight.verdict(model, image, map, target) takes "
-                "a network and one picture"
+                "takes more than pictures, or of a detector's boxes; limelight.verdict(model, image, map, target) "
+                "takes a network and one picture"
             )
         one = self[i]
         image = self.origin.prepare(one.photos).image if one.inputs is None else one.inputs
