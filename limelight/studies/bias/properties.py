@@ -126,10 +126,13 @@ def background_texture(t: Tiles) -> np.ndarray:
 
 
 def sharpness(t: Tiles) -> np.ndarray:
-    """How steep the strongest edges are beside the contrast they bridge."""
+    """How steep the border's strongest edges are beside the contrast they bridge.
+
+    Of the border only: the whole picture's strongest edges are the objects' own, and how steep those are may be theirs.
+    """
     ratio = np.log((t.fine + 0.004) / (t.coarse + 0.004))
-    strong = t.coarse >= np.nanpercentile(t.coarse, 75)
-    return np.nanpercentile(ratio[strong], [50, 85])
+    coarse = np.where(t.border, t.coarse, np.nan)
+    return np.nanpercentile(ratio[coarse >= np.nanpercentile(coarse, 75)], [50, 85])
 
 
 def noise(t: Tiles) -> np.ndarray:
