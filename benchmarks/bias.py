@@ -160,10 +160,12 @@ def cached_features(model: Model, data: list[dict[str, Any]], cache: Path) -> to
 @torch.inference_mode()
 def body_features(model: Model, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
     """(pictures, features) What the head is given of pictures (3, height, width) uint8."""
+    assert model.preprocessing is not None
+    network: Any = model.network
     found = []
     for start in range(0, len(pictures), 16):
         batch = torch.stack([model.preprocessing(picture)[0] for picture in pictures[start : start + 16]])
-        found.append(model.network.forward_head(model.network.forward_features(batch), pre_logits=True))
+        found.append(network.forward_head(network.forward_features(batch), pre_logits=True))
     return torch.cat(found)
 
 
@@ -197,7 +199,7 @@ def is_planted(finding: Finding, kind: str, audited: list[dict[str, Any]]) -> bo
     if kind in EXPECTED:
         return True
     by_path = {str(row["path"]): row for row in audited}
-    return np.mean([_on_mark(by_path[str(one["path"])], one["box"]) for one in finding.regions]) > 0.5
+    return float(np.mean([_on_mark(by_path[str(one["path"])], one["box"]) for one in finding.regions])) > 0.5
 
 
 def _on_mark(row: dict[str, Any], box: Any) -> bool:

@@ -62,9 +62,10 @@ def resting(model: Model, looks: Looks, most: int = MOST) -> Resting | None:
     parts = [_falls(model, looks, chosen[start : start + BATCH]) for start in range(0, len(chosen), BATCH)]
     falls = torch.cat(parts).double().numpy()
     on_object, on_rest = falls.mean(axis=0).tolist()
-    interval = tuple(bootstrap(falls, lambda drawn: _outside(drawn.mean(axis=1)))) if len(falls) > 1 else None
-    if interval is not None and np.isnan(interval).any():
-        interval = None
+    interval = None
+    if len(falls) > 1:
+        low, high = bootstrap(falls, lambda drawn: _outside(drawn.mean(axis=1)))
+        interval = None if np.isnan(low) else (low, high)
     return Resting(on_object, on_rest, float(_outside(falls.mean(axis=0))), interval, len(falls))
 
 

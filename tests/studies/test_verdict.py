@@ -63,6 +63,7 @@ def found(low: float, **facts) -> dict:
             "also learnt from",
         ),
         (reported(396, duplicates=["a and b are the same picture, both in test"]), gazing(), [], "good", "looks at"),
+        (reported(396), gazing(0.3), [], "good", "nothing speaks against its reasons"),
     ],
 )
 def test_the_rules(report, gaze, findings, level, words):

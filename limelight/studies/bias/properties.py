@@ -196,8 +196,8 @@ def evened(frames: np.ndarray) -> np.ndarray:
     would tell the classes apart. Each hidden side is that of another picture, whole.
     """
     rng, sides = np.random.default_rng(0), frames.reshape(len(frames), SIDES, -1).copy()
-    hidden = np.isnan(sides).any(axis=2)
-    marked = hidden.any(axis=1)
+    hidden = np.isnan(sides).max(axis=-1, keepdims=True)[..., 0]
+    marked = np.array([side.any() for side in hidden])
     if marked.any():
         hidden[~marked] = rng.permutation(np.resize(hidden[marked], (int((~marked).sum()), SIDES)))
     for side, gone in enumerate(hidden.T):

@@ -9,7 +9,7 @@ from limelight.explanation import Explanation
 from limelight.report import Bar, Bars, Beside, Block, Group, Note, Picture, Prose, ScaleKey, Section, Strip
 from limelight.report.page import percent
 from limelight.studies.chapters.drawing import fine, mean_map, overlaid, photograph
-from limelight.studies.gaze import BORDER, CORNERS, MIDDLE, OBJECT, Gaze
+from limelight.studies.gaze import BORDER, CORNERS, MIDDLE, OBJECT, Gaze, Share
 from limelight.studies.looks import PREDICTED, Looks
 from limelight.studies.resting import Resting
 from limelight.studies.words import count, pictures
@@ -90,8 +90,7 @@ def answer(gaze: Gaze) -> str:
     assert corners is not None
     if on_object is not None:
         assert on_object.ceiling is not None
-        halfway = (on_object.area + on_object.ceiling) / 2
-        verb = "Mostly at the object" if on_object.mean >= halfway else "Only partly at the object"
+        verb = "Mostly at the object" if mostly(on_object) else "Only partly at the object"
         return (
             f"{verb}: {percent(on_object.mean)} of its maps falls on it; an even map would have "
             f"{percent(on_object.area)} there, and a perfect one, as coarse as these are, {percent(on_object.ceiling)} "
@@ -107,6 +106,12 @@ def answer(gaze: Gaze) -> str:
         f"Mostly at {place.place}: {percent(place.mean)} of its maps falls there, {place.times:.1f} times as much as "
         f"its size would explain ({count(gaze.pictures, 'picture')})."
     )
+
+
+def mostly(on_object: Share) -> bool:
+    """Whether the maps are nearer to a perfect one, as coarse as they are, than to an even one."""
+    assert on_object.ceiling is not None
+    return on_object.mean >= (on_object.area + on_object.ceiling) / 2
 
 
 def key() -> ScaleKey:

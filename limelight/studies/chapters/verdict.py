@@ -91,7 +91,8 @@ def _headline(
         return f"It is right on {accuracy} of the test pictures, but not only for the right reasons."
     if doubts:
         return f"It is right on {accuracy} of the test pictures; {doubts[0][0]}."
-    if gaze.share(OBJECT) is not None:
+    on_object = gaze.share(OBJECT)
+    if on_object is not None and looked.mostly(on_object):
         return f"It is right on {accuracy} of the test pictures, and it looks at the object."
     return f"It is right on {accuracy} of the test pictures, and nothing speaks against its reasons."
 
