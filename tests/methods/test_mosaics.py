@@ -22,7 +22,7 @@ def test_the_record_is_of_methods_that_there_are():
     assert set(on_mosaics()) <= set(REGISTRY)
     for measured in on_mosaics().values():
         assert 0 <= measured.share <= 1
-        assert measured.error > 0
+        assert measured.error >= 0  # of maps that are flat, none
         assert measured.mosaics >= mosaics.FEWEST
 
 
@@ -34,7 +34,7 @@ def test_class_discriminative_is_only_what_was_found_to_be(name):
     if method.discriminative:
         assert method.per_target, "what depends on no class can't find one"
     if not method.per_target and measured is not None:
-        assert abs(measured.share - 0.25) < 4 * measured.error, "chance, but for chance"
+        assert abs(measured.share - 0.25) <= 4 * measured.error, "chance, but for chance"
 
 
 @pytest.mark.parametrize(
