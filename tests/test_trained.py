@@ -8,15 +8,19 @@ import torch
 trained = pytest.importorskip("benchmarks.trained", reason="a source distribution has no benchmarks")
 
 
+LEARNT = (trained.segmenter, trained.detector, trained.event, trained.lesion)
+"""Those that learn their task in so few steps; docs/trained.md says what becomes of the others."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("task", trained.TASKS, ids=lambda task: task.__name__)
+@pytest.mark.parametrize("task", LEARNT, ids=lambda task: task.__name__)
 def test_a_trained_network_looks_at_what_it_is_asked_about(task):
-    """More of the map lies on it than its share of the area, and than on what was not asked about."""
+    """Most of the map lies on it, and hardly any on what was not asked about."""
     torch.manual_seed(0)
     facts = task()
     assert facts["right"] > 0.5, "it must have learnt something"
-    assert facts["on it"] > 2 * facts["of the area"]
-    assert facts["on it"] > facts.get("on the other kind", 0.0)
+    assert facts["on it"] > 0.6 > 3 * facts["of the area"]
+    assert facts.get("on the other kind", 0.0) < 0.05
 
 
 def test_shares_are_of_the_map_s_sum():
