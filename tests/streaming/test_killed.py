@@ -79,11 +79,16 @@ def killed(kills: int, out: Path, start: Callable[[Path], Any]) -> None:
     for _ in range(kills):
         before, run = parts(), start(out)
         while parts() <= before:
-            time.sleep(0.001)
+            assert alive(run), "it ended by itself"
+            time.sleep(0.002)
         time.sleep(draw.random() * 0.02)
         os.kill(run.pid, signal.SIGKILL)
         run.wait() if isinstance(run, subprocess.Popen) else run.join()
     assert parts() < COUNT // 4, "there was something left to do"
+
+
+def alive(run: Any) -> bool:
+    return run.poll() is None if isinstance(run, subprocess.Popen) else run.is_alive()
 
 
 def same(whole: Path, again: Path) -> None:
