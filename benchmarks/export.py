@@ -4,17 +4,22 @@
 
 For each network, at batch 1 on one thread: the eager PyTorch forward (inference mode), ONNX Runtime's forward of the
 same network alone (the graph less what the scores do not need), and the exported graph of network and Grad-CAM at the
-default layer, which gives scores, class, raw map and map. One interleaved run: every round times each once, in an order
-of its own, and reported are the median and the quartiles of each round's ratios. Where others work on the machine, the
-processor's clock leaves most of their part out. Weights are random and alive (``tests.architectures``).
+default layer, which gives scores, class, raw map and map; the same two on OpenVINO, where it is installed. One
+interleaved run: every round times each once, in an order of its own, and reported are the median and the quartiles of
+each round's ratios. Where others work on the machine, the processor's clock leaves most of their part out. Weights are
+random and alive (``tests.architectures``). The file is written after every network, and one that is in it already is
+not done again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,7 @@ import limelight as ll
 from benchmarks.contenders import describe, machine
 from benchmarks.cost import CLOCKS
 from benchmarks.tables import Spread, markdown, write
+from limelight.engines.making import openvino_model
 from limelight.export import to_onnx
 from limelight.export.graph import needed
 from tests.architectures import enlivened
@@ -40,7 +46,9 @@ NETWORKS = (
     "vit_b_16",
 )
 FORWARD, PLAIN, MAP = "eager forward", "onnx forward", "onnx map"
-COLUMNS = ("map / eager forward", "onnx forward / eager forward", "map / onnx forward")
+OV_PLAIN, OV_MAP = "openvino forward", "openvino map"
+PAIRS = ((MAP, FORWARD), (PLAIN, FORWARD), (MAP, PLAIN), (OV_MAP, FORWARD), (OV_MAP, OV_PLAIN))
+"""What is divided by what."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,36 +60,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = options.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows: dict[str, dict[str, Spread]] = {}
-    agreements: dict[str, Any] = {}
+    document: dict[str, Any] = {"ratios": {}, "maps within, median and worst image": {}}
+    if given.json.exists():
+        document = json.loads(given.json.read_text())
     for name in given.networks:
+        if name in document["ratios"]:
+            continue
         model = ll.load(f"torchvision/{name}", weights="random")
         enlivened(model.network, 224)
         compiled = ll.compile(model, batch=1)
         image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-        rows[name] = ratios(contenders(model.network, compiled, image), given.rounds, CLOCKS[given.clock])
-        agreements[name] = compiled.agreement.map, compiled.agreement.worst_map
-        print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in rows[name].items()), compiled.agreement, flush=True)
-        document = {"machine": machine(), "clock": given.clock, "rounds": given.rounds}
-        write(given.json, {**document, "ratios": rows, "map differences, median and worst image": agreements})
+        row = ratios(contenders(model.network, compiled, image), given.rounds, CLOCKS[given.clock])
+        document["ratios"][name] = row
+        document["maps within, median and worst image"][name] = compiled.agreement.map, compiled.agreement.worst_map
+        print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in row.items()), compiled.agreement, flush=True)
+        write(given.json, {"machine": machine(), "clock": given.clock, "rounds": given.rounds, **document})
+    rows = {name: {key: Spread(*value) for key, value in row.items()} for name, row in document["ratios"].items()}
     print(f"\nMedian of {given.rounds} rounds (quartiles), {given.clock} clock, batch 1. {describe(machine())}\n")
     print(markdown("batch 1", rows))
 
 
 def contenders(network: nn.Module, compiled: ll.Compiled, image: Tensor) -> dict[str, Callable[[], Any]]:
     """What is timed."""
-    plain, whole = (to_onnx.session(model, threads=1) for model in (scores_alone(compiled.graph), compiled.graph))
-    given = {plain.get_inputs()[0].name: image.numpy()}
+    graphs = {PLAIN: scores_alone(compiled.graph), MAP: compiled.graph}
 
     def forward() -> Tensor:
         with torch.inference_mode():
             return network(image)
 
-    return {
-        FORWARD: forward,
-        PLAIN: lambda: plain.run(None, given),
-        MAP: lambda: whole.run(None, {to_onnx.IMAGE: image.numpy()}),
-    }
+    timed: dict[str, Callable[[], Any]] = {FORWARD: forward}
+    for name, graph in graphs.items():
+        session = to_onnx.session(graph, threads=1)
+        timed[name] = partial(session.run, None, {to_onnx.IMAGE: image.numpy()})
+    if find_spec("openvino"):
+        for name, graph in zip((OV_PLAIN, OV_MAP), graphs.values(), strict=True):
+            timed[name] = partial(openvino_model(graph, threads=1), [image.numpy()])
+    return timed
 
 
 def scores_alone(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -98,7 +112,7 @@ def scores_alone(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def ratios(timed: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]) -> dict[str, Spread]:
-    """The ratios of :data:`COLUMNS`, round by round, after one that warms up."""
+    """The ratios of :data:`PAIRS`, round by round, after one that warms up."""
     order, found = list(timed), []
     shuffle = random.Random(0).shuffle
     for number in range(rounds + 1):
@@ -110,10 +124,10 @@ def ratios(timed: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[],
             seconds[name] = clock() - start
         if number:
             found.append(seconds)
-    pairs = ((MAP, FORWARD), (PLAIN, FORWARD), (MAP, PLAIN))
     return {
-        column: Spread.of([each[above] / each[below] for each in found])
-        for column, (above, below) in zip(COLUMNS, pairs, strict=True)
+        f"{above} / {below}": Spread.of([each[above] / each[below] for each in found])
+        for above, below in PAIRS
+        if above in timed
     }
 
 

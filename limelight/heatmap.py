@@ -34,7 +34,7 @@ def resize(maps: Float[Tensor, "... *grid"], size: Sequence[int]) -> Float[Tenso
     For a picture, ``size`` = (rows, columns), the same as ``interpolate(mode="bilinear", align_corners=False)``.
     """
     if len(size) == 2:
-        return place(maps, (size[0], size[1]), (0.0, 0.0, float(size[1]), float(size[0])))
+        return place(maps, (size[0], size[1]), (0, 0, size[1], size[0]))
     with torch.autocast(maps.device.type, enabled=False):
         for d, pixels in enumerate(size, start=maps.ndim - len(size)):
             weights = _interpolation(maps.shape[d], pixels, 0.0, float(pixels), like=maps)

@@ -91,7 +91,7 @@ class Step:
         """Answer for ``images`` (batch, channels, height, width); ``classes`` (batch,) where the target is GIVEN."""
         with borrowed(self.network):
             captured = self.cut.capture(images)
-            remember(captured, self.layouts)
+            remember(captured, [at(*each) for each in zip(self.layouts, captured.activations, strict=True)])
             logits = logits_of(captured.outputs)
             if logits is None:
                 raise TargetError(
@@ -110,6 +110,15 @@ class Step:
                 raws=tuple(raw.detach() for raw in raws),
                 map=shown([raw.detach() for raw in raws], (images.shape[-2], images.shape[-1]), how=self.fusion),
             )
+
+
+def at(layout: Layout, tensor: Tensor) -> Layout:
+    """The layout with the sizes of this tensor, where each of its axes is one thing; otherwise as it was found."""
+    if layout.extra or any(len(axis.factors) != 1 for axis in layout.axes):
+        return layout
+    sizes = {axis.factors[0]: size for axis, size in zip(layout.axes, tensor.shape, strict=True)}
+    del sizes["batch"]
+    return replace(layout, sizes=tuple(sizes.items()))
 
 
 def step_of(

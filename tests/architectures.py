@@ -35,6 +35,8 @@ def enlivened(network: nn.Module, size: int = 96) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")  # VGG, without batch norm, needs it to be alive
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.05)  # some transformers begin with scores of zero
         for key, parameter in module.named_parameters(recurse=False):
             if key == "layer_scale":
                 nn.init.uniform_(parameter, 0.1, 0.5)

@@ -19,6 +19,7 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 METHOD = "One of activations and gradients, from `limelight methods`."
 WEIGHTS = "A file.  [default: the published ones]"
 BATCH = "Images at once.  [default: any number]"
+ANY_SIZE = "Images of any height and width, where the network takes them."
 ANY = "The class is an input, class_index; -1 stands for the predicted class."
 INPUT = "image: preprocessed floats; pixels: a photograph's RGB bytes, any size."
 RUNNER = "Write a script beside it that needs onnxruntime, numpy and Pillow only."
@@ -38,6 +39,7 @@ def file(*names: str, **facts: Any) -> Any:
 @network("--random-weights", is_flag=True, help="Random ones: the file then shows that the network can be exported.")
 @network("--size", type=NATURAL, metavar="PIXELS", help="Side of the input.  [default: the network's own]")
 @network("--batch", type=NATURAL, metavar="N", help=BATCH)
+@network("--any-size", is_flag=True, help=ANY_SIZE)
 @question("--target", metavar="NAME|INDEX", help="A class.  [default: the predicted one]")
 @question("--top", type=NATURAL, metavar="K", help="The K best classes, a map each.")
 @question("--any-class", is_flag=True, help=ANY)
@@ -85,6 +87,7 @@ def _exported(
     random_weights: bool,
     size: int | None,
     batch: int | None,
+    any_size: bool,
     target: str | None,
     top: int | None,
     any_class: bool,
@@ -106,6 +109,8 @@ def _exported(
     pixels = kind == "pixels" or runner or web is not None
     if pixels and batch not in (None, 1):
         raise InputError(f"--batch {batch}: a graph of pixels takes one photograph at once")
+    if pixels and any_size:
+        raise InputError("--any-size: a graph of pixels takes photographs of any size as it is")
     if top and web is not None:
         raise InputError("--top: the page shows one map at a time; it lets its user choose among the best classes")
     runtime = page.runtime(ort_web) if web is not None else {}
@@ -113,7 +118,9 @@ def _exported(
     asked: Any = GIVEN if any_class or (web is not None and target is None) else Top(top) if top else None
     if target is not None:
         asked = int(target) if target.isdecimal() and target not in (loaded.labels or ()) else target
-    compiled = compile(loaded, method, list(layers) or None, asked, size=size, batch=1 if pixels else batch)
+    compiled = compile(
+        loaded, method, list(layers) or None, asked, size=size, batch=1 if pixels else batch, any_size=any_size
+    )
     files = []
     if out is not None:
         files.append(compiled.save(out, fit if pixels else None))

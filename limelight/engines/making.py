@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.step import Step, step_of
 from limelight.targets import Target
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 TRIED = (1, 4)
 """The batches that an engine is compared on."""
@@ -122,26 +126,38 @@ def openvino(question: Question) -> Engine:
         MissingExtra: openvino, onnx or onnxscript is not installed.
         ModelError: it can't be exported, OpenVINO can't run it, or it does not answer as the network does.
     """
-    from importlib.util import find_spec
-
-    if find_spec("openvino") is None:
-        raise MissingExtra("openvino", "openvino", "the engine openvino")
-    import openvino as ov
-
     graph = question.graph
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     names = [each.name for each in graph.graph.graph.output]
-    try:
-        core = ov.Core()
-        running = core.compile_model(core.read_model(graph.graph.SerializeToString()), "CPU", settings)
-    except RuntimeError as error:
-        raise ModelError(f"OpenVINO can't run {question.model.name}: {line(error)}") from error
+    running = openvino_model(graph.graph)
 
     def run(*batch: Tensor) -> dict[str, Tensor]:
         found = running([each.numpy() for each in batch])
         return {name: torch.from_numpy(found[name].copy()) for name in names}
 
     return _shown("openvino", question, run, graph.input_size, graph.batch)
+
+
+def openvino_model(graph: ModelProto, threads: int | None = None) -> Any:
+    """What runs an ONNX model on OpenVINO: called with a list of arrays, gives them by the outputs' names.
+
+    ``threads``: how many it may use; None for as many as torch does.
+
+    Raises:
+        MissingExtra: openvino is not installed.
+        ModelError: it can't run the model.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("openvino") is None:
+        raise MissingExtra("openvino", "openvino", "the engine openvino")
+    import openvino as ov
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or torch.get_num_threads()}
+    try:
+        core = ov.Core()
+        return core.compile_model(core.read_model(graph.SerializeToString()), "CPU", settings)
+    except RuntimeError as error:
+        raise ModelError(f"OpenVINO can't run it: {line(error)}") from error
 
 
 def _shown(name: str, question: Question, run: Run, size: Sequence[int], batch: int | None = None) -> Engine:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 TRIED = (1, 4)
 """The batches that a graph is compared on; of a graph of a fixed batch, as many images or more."""
+OTHER = (32, 64)
+"""By how much an image is larger than the example that a graph of any size is compared on."""
 
 
 def compile(
@@ -45,6 +47,7 @@ def compile(
     size: tuple[int, int] | int | None = None,
     fusion: str = "mean",
     batch: int | None = None,
+    any_size: bool = False,
 ) -> Compiled:
     """Make one graph of the network and its explanation, pull-back included, that runs on ONNX Runtime.
 
@@ -57,6 +60,7 @@ def compile(
         size: the input's height and width, or its side; None for the loaded model's own.
         fusion: how the maps of several layers become one: "mean", "max" or "product".
         batch: how many images at once; None for any number.
+        any_size: let images have any height and width, where the network does; ``size`` is then that of the example.
 
     Returns:
         The graph, after it answered as the network itself does, to rounding, on images of noise.
@@ -75,7 +79,9 @@ def compile(
     images = noise(loaded, size, 1, 0)
     step = step_of(loaded.network, images, get(method), layer, target, loaded.labels, fusion)
     given = torch.zeros(1, dtype=torch.int64) if step.asks else None
-    graph = to_onnx.to_onnx(step, images, given, batch)
+    graph = to_onnx.to_onnx(step, images, given, batch, any_size)
+    if any_size and None not in sizes_of(graph)[2:]:
+        raise ModelError(f"{loaded.name} fixes the size of its images: compile it without any_size")
     if batch is None and not _takes_any_batch(graph):
         warnings.warn(
             f"{loaded.name} fixes how many images it takes at once, so the graph takes one",
@@ -83,10 +89,13 @@ def compile(
             stacklevel=2,
         )
         batch = 1
-        graph = to_onnx.to_onnx(step, images, given, batch)
+        graph = to_onnx.to_onnx(step, images, given, batch, any_size)
     rows = TRIED if batch is None else (batch,) * math.ceil(sum(TRIED) / batch)
     classes = _classes(step, images)
     batches = [_batch(loaded, step, size, count, number, classes) for number, count in enumerate(rows, start=1)]
+    if any_size:
+        height, width = images.shape[2:]
+        batches.append(_batch(loaded, step, (height + OTHER[0], width + OTHER[1]), rows[0], 0, classes))
     agreement = compared(step, to_onnx.runner(to_onnx.session(graph)), batches)
     if not agreement.good:
         raise ModelError(f"the graph of {loaded.name} does not answer as the network does: {agreement}")
@@ -136,14 +145,13 @@ class Compiled:
     @property
     def input_shape(self) -> tuple[int | None, ...]:
         """``(batch, channels, height, width)``; None for any number."""
-        dimensions = self.graph.graph.input[0].type.tensor_type.shape.dim
-        return tuple(None if each.dim_param else each.dim_value for each in dimensions)
+        return sizes_of(self.graph)
 
     @property
-    def input_size(self) -> tuple[int, int]:
-        """The input's height and width."""
-        *_, height, width = self.graph.graph.input[0].type.tensor_type.shape.dim
-        return height.dim_value, width.dim_value
+    def input_size(self) -> tuple[int, int] | None:
+        """The input's height and width; None for any."""
+        *_, height, width = self.input_shape
+        return None if height is None or width is None else (height, width)
 
     @cached_property
     def session(self) -> Any:
@@ -193,8 +201,8 @@ class Compiled:
                 f"{self.model.name} comes without preprocessing, so it can't take photographs: give "
                 "limelight.load(network, preprocessing=limelight.Preprocessing(...))"
             )
-        one, (height, width) = self.graph, self.input_size
-        if self.batch != 1:
+        one, (height, width) = self.graph, self.input_size or own.size
+        if self.batch != 1 or self.input_size is None:
             given = torch.zeros(1, dtype=torch.int64) if self.step.asks else None
             one = to_onnx.to_onnx(self.step, torch.zeros(1, own.channels, height, width), given, batch=1)
         own = replace(own, size=(height, width))
@@ -289,6 +297,12 @@ def _batch(
     if not step.asks:
         return (images,)
     return images, torch.randint(classes, (count,), generator=torch.Generator().manual_seed(seed))
+
+
+def sizes_of(graph: onnx.ModelProto) -> tuple[int | None, ...]:
+    """The sizes of a graph's images; None for any."""
+    dimensions = graph.graph.input[0].type.tensor_type.shape.dim
+    return tuple(None if each.dim_param else each.dim_value for each in dimensions)
 
 
 def _takes_any_batch(graph: onnx.ModelProto) -> bool:

@@ -56,7 +56,13 @@ def convolution_backward(
         size - ((out - 1) * s - 2 * p + r + 1)
         for size, out, s, p, r in zip(given.shape[2:], gradient.shape[2:], stride, padding, reach, strict=True)
     ]
-    return aten.convolution(gradient, weight, None, stride, padding, dilation, True, left, groups), None, None
+    if all(isinstance(size, int) for size in left):
+        return aten.convolution(gradient, weight, None, stride, padding, dilation, True, left, groups), None, None
+    most = [s - 1 for s in stride]  # sizes that are symbols: as much as may be missing, cut to what is
+    whole = aten.convolution(gradient, weight, None, stride, padding, dilation, True, most, groups)
+    for axis, size in enumerate(given.shape[2:], start=2):
+        whole = whole.narrow(axis, 0, size)
+    return whole, None, None
 
 
 def _each(value: Sequence[int], dims: int) -> list[int]:

@@ -26,13 +26,14 @@ from limelight.export.decompositions import DECOMPOSITIONS
 from limelight.step import Step
 
 
-def lower(step: Step, images: Tensor, classes: Tensor | None = None) -> GraphModule:
+def lower(step: Step, images: Tensor, classes: Tensor | None = None, any_size: bool = False) -> GraphModule:
     """The step as a graph ``images[, classes] -> (scores, classes, *raws, map)``.
 
     Args:
         step: what is recorded.
         images: an example; a batch of at least two leaves the batch free.
         classes: an example, where the step takes them.
+        any_size: leave the images' height and width free too.
 
     Raises:
         ModelError: the network can't be recorded; the message says what it does that can't.
@@ -43,7 +44,7 @@ def lower(step: Step, images: Tensor, classes: Tensor | None = None) -> GraphMod
         return tuple(step(*tensors).named.values())
 
     fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
-    symbols = tuple(fake.from_tensor(each, symbolic_context=_free_batch(each)) for each in examples)
+    symbols = tuple(fake.from_tensor(each, symbolic_context=_free(each, any_size)) for each in examples)
     try:
         with borrowed(step.network), _attention_in_the_open(), fake, enable_python_dispatcher():
             recorded = make_fx(flat, _allow_non_fake_inputs=True)(*symbols)
@@ -72,9 +73,12 @@ def _attention_in_the_open() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _free_batch(tensor: Tensor) -> StatelessSymbolicContext[Any, Any]:
-    """Of a tensor's sizes the first is a symbol, unless it is one."""
-    return StatelessSymbolicContext([DimDynamic.DYNAMIC, *[DimDynamic.STATIC] * (tensor.ndim - 1)])
+def _free(tensor: Tensor, any_size: bool) -> StatelessSymbolicContext[Any, Any]:
+    """Of a tensor's sizes the first is a symbol, unless it is one; of images, the height and width too if wished."""
+    free = {0, 2, 3} if any_size else {0}
+    return StatelessSymbolicContext(
+        [DimDynamic.DYNAMIC if axis in free else DimDynamic.STATIC for axis in range(tensor.ndim)]
+    )
 
 
 def line(message: object) -> str:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,9 @@ IMAGE, CLASSES = "image", "class_index"
 """The names of a graph's inputs."""
 
 
-def to_onnx(step: Step, images: Tensor, classes: Tensor | None = None, batch: int | None = None) -> onnx.ModelProto:
+def to_onnx(
+    step: Step, images: Tensor, classes: Tensor | None = None, batch: int | None = None, any_size: bool = False
+) -> onnx.ModelProto:
     """The step as an ONNX model, with inputs ``image[, class_index]`` and outputs ``scores, classes, raw, map``.
 
     Args:
@@ -34,6 +37,7 @@ def to_onnx(step: Step, images: Tensor, classes: Tensor | None = None, batch: in
         images: one example, (1, channels, height, width); its size is the model's.
         classes: one example, (1,), where the step takes them.
         batch: how many images at once; None for any number.
+        any_size: whether the images may have any height and width.
 
     Raises:
         MissingExtra: onnx or onnxscript is not installed.
@@ -42,8 +46,9 @@ def to_onnx(step: Step, images: Tensor, classes: Tensor | None = None, batch: in
     require("onnx", "onnxscript")
     rows = 2 if batch is None else batch
     examples = tuple(torch.cat([each] * rows) for each in (images, classes) if each is not None)
-    graph = lower(step, *examples)
-    free = {0: torch.export.Dim("batch")} if batch is None else None
+    graph = lower(step, *examples, any_size=any_size)
+    free = {0: torch.export.Dim("batch")} if batch is None else {}
+    sides = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if any_size else {}
     names = [IMAGE, CLASSES][: len(examples)]
     try:
         with _quiet(), torch.no_grad():
@@ -54,7 +59,7 @@ def to_onnx(step: Step, images: Tensor, classes: Tensor | None = None, batch: in
                 opset_version=OPSET,
                 input_names=names,
                 output_names=outputs_of(step),
-                dynamic_shapes=(free,) * len(examples),
+                dynamic_shapes=({**free, **sides}, free)[: len(examples)],
                 external_data=False,
                 verbose=False,
             )
@@ -115,13 +120,20 @@ def session(model: onnx.ModelProto | str | bytes, threads: int | None = None, ba
 
 
 def runner(running: onnxruntime.InferenceSession) -> Callable[..., dict[str, Tensor]]:
-    """What runs a session on tensors ``(images[, classes])`` and gives its outputs by name."""
+    """What runs a session on tensors ``(images[, classes])`` and gives its outputs by name.
+
+    It raises ``ModelError`` where the session can't run them.
+    """
     inputs = [each.name for each in running.get_inputs()]
     names = [each.name for each in running.get_outputs()]
 
     def run(*tensors: Tensor) -> dict[str, Tensor]:
         feed = {name: tensor.numpy() for name, tensor in zip(inputs, tensors, strict=True)}
-        return {name: torch.from_numpy(value) for name, value in zip(names, running.run(names, feed), strict=True)}
+        try:
+            found = running.run(names, feed)
+        except Exception as error:  # its kinds have no other in common
+            raise ModelError(f"ONNX Runtime can't run it: {line(error)}") from error
+        return {name: torch.from_numpy(np.asarray(value)) for name, value in zip(names, found, strict=True)}
 
     return run
 

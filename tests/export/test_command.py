@@ -50,7 +50,14 @@ def test_a_file_and_its_script(asking, checkpoint, tmp_path, monkeypatch):
     assert found["input"] == "pixels" and "maps within" in found["agreement"]["said"]
     assert out.stat().st_size > 1000 and "onnxruntime" in out.with_suffix(".py").read_text()
     assert asked.pop("model") == "timm/test_resnet.r160_in1k"
-    assert asked == {"method": "layercam", "layer": ["layer3"], "target": 1, "size": None, "batch": 1}
+    assert asked == {
+        "method": "layercam",
+        "layer": ["layer3"],
+        "target": 1,
+        "size": None,
+        "batch": 1,
+        "any_size": False,
+    }
 
 
 def test_a_page(asking, checkpoint, tmp_path, monkeypatch):
