@@ -44,8 +44,8 @@ format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/test.installed ## Measure time and memory beside the peers
-	@$(BIN)/python -m benchmarks.cost
+bench: $(VENV)/test.installed ## Measure time in each engine and beside the peers, and memory; a page lands in out/bench
+	@$(BIN)/python -m benchmarks.bench
 	@$(BIN)/python -m benchmarks.memory
 
 docs: $(VENV)/test.installed ## Run the examples in README and docs

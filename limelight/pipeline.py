@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def explain_files(
     *,
     batch_size: int = 16,
     check: bool = False,
+    instead: Callable[[Sequence[Photo]], Explanation] | None = None,
     **how: Any,
 ) -> Iterator[dict[str, Any]]:
     """Explain picture files; yield each one's record (see :meth:`Explanation.records`) as soon as it is done.
@@ -36,6 +37,7 @@ def explain_files(
         methods: each gives an entry for every target, and its name to the files where there are several.
         batch_size: how many are read and run at once.
         check: give every map its verdict (see :meth:`Explanation.verdict`), as "verdict" of its target.
+        instead: what explains photographs in place of :func:`limelight.explain`, asked the same.
         **how: ``target``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`; the target is
             one that any picture can be asked, not a list with one for each.
 
@@ -45,7 +47,7 @@ def explain_files(
     stems = unique_stems(paths)
     for start in range(0, len(paths), batch_size):
         batch = slice(start, start + batch_size)
-        yield from _explain_batch(model, paths[batch], stems[batch], overlays, methods, check, how)
+        yield from _explain_batch(model, paths[batch], stems[batch], overlays, methods, check, instead, how)
 
 
 def _explain_batch(
@@ -55,13 +57,19 @@ def _explain_batch(
     overlays: Overlays | None,
     methods: Sequence[str | Method],
     check: bool,
+    instead: Callable[[Sequence[Photo]], Explanation] | None,
     how: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """The records of one batch, whose photographs are forgotten with it."""
     photos = [_read_or_error(path) for path in paths]
     good = [photo for photo in photos if isinstance(photo, Photo)]
-    found = compare(model, good, methods, batch_size=len(good), progress=False, **how) if good else {}
-    explanations = zip(*found.values(), strict=True)
+    if not good:
+        found = []
+    elif instead is not None:
+        found = [instead(good)]
+    else:
+        found = list(compare(model, good, methods, batch_size=len(good), progress=False, **how).values())
+    explanations = zip(*found, strict=True)
     for path, stem, photo in zip(paths, stems, photos, strict=True):
         if isinstance(photo, InputError):
             yield {"path": str(path), "size": None, "predictions": [], "targets": [], "notes": [], "error": str(photo)}

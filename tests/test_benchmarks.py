@@ -11,7 +11,7 @@ from torch import nn
 
 pytest.importorskip("benchmarks", reason="a source distribution has no benchmarks")
 
-from benchmarks import contenders, cost, memory, tables
+from benchmarks import bench, contenders, cost, memory, tables
 
 
 def tiny() -> nn.Module:
@@ -69,3 +69,37 @@ def test_spread_is_quartiles_about_the_median():
 def test_results_are_written_where_asked(tmp_path: Path):
     tables.write(tmp_path / "new" / "cost.json", {"ratios": {1: {"limelight": tables.Spread.of([1.0])}}})
     assert '"limelight": [' in (tmp_path / "new" / "cost.json").read_text()
+
+
+def test_a_ratio_has_become_worse_when_it_is_over_a_tenth_more_and_outside_the_old_spread():
+    before = {name: tables.Spread(0.9, 1.0, 1.1) for name in ("same", "noisy", "worse", "better", "gone")}
+    after = {
+        "same": tables.Spread(0.95, 1.05, 1.2),
+        "noisy": tables.Spread(1.0, 1.3, 1.6),
+        "worse": tables.Spread(1.2, 1.3, 1.4),
+        "better": tables.Spread(0.1, 0.2, 0.3),
+        "new": tables.Spread(9, 9, 9),
+    }
+    assert bench.regressions(before, after) == ["worse: 1.00 (0.90-1.10) before, 1.30 (1.20-1.40) now"]
+
+
+def test_two_result_files_are_compared_and_the_exit_code_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    files = [tmp_path / "before.json", tmp_path / "after.json"]
+    for path, ratio in zip(files, (1.0, 2.0), strict=True):
+        tables.write(path, {"ratios": {"1": {"tiny": {"onnx, map": tables.Spread.of([ratio])}}}})
+    for order, code in ((files, 1), (files[::-1], 0)):
+        with pytest.raises(SystemExit) as ended:
+            bench.main(["--compare", *map(str, order)])
+        assert ended.value.code == code
+    assert "tiny, batch 1, onnx, map: 1.00 (1.00-1.00) before, 2.00" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::limelight.errors.ZeroMapWarning")
+def test_what_an_explained_prediction_costs_is_one_page():
+    pytest.importorskip("jinja2", reason="jinja2 is not installed: pip install 'limelight[report]'")
+    row, refused = bench.measured(tiny(), torch.randn(1, 3, 16, 16), ["eager"], 1, cost.CLOCKS["wall"])
+    assert next(iter(row)) == "eager, map" and set(contenders.present()) - {"plain", "limelight"} <= set(row)
+    refused = {"tiny, onnx": "the operation aten::x has no ONNX form"}
+    facts = {"machine": {"cores": 2}, "clock": "cpu", "rounds": 1, "refused": refused}
+    page = bench.html(bench.page({"ratios": {"1": {"tiny": row}}, **facts}))
+    assert "Cheapest is eager" in page and "aten::x has no ONNX form" in page

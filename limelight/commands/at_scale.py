@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from limelight import printing
+from limelight.commands.engines import engine_for
 from limelight.commands.options import load_model, target_of
 from limelight.errors import LimelightError
 from limelight.progress import paced, watched
@@ -43,6 +44,7 @@ def explain_many(
     batch_size: int,
     check: bool,
     fit: Any,
+    engine: str,
     shard: int,
     workers: int | None,
 ) -> None:
@@ -53,19 +55,21 @@ def explain_many(
     if name := look.get("colormap"):
         colormap(name)
     loaded = load_model(model, weights, device)
+    target, methods, layer = target_of(targets, top, loaded.labels), method.split(","), list(layers) or None
     ready = job(
         loaded,
         sources,
         out,
-        target=target_of(targets, top, loaded.labels),
-        methods=method.split(","),
-        layer=list(layers) or None,
+        target=target,
+        methods=methods,
+        layer=layer,
         fit=fit,
         format=format,
         look=look,
         check_maps=check,
         batch_size=batch_size,
         shard=shard,
+        engine=engine_for(engine, loaded, methods, target, layer, batch_size),
     )
     like = next(loaded.network.parameters(), None)
     processes = _workers(None if like is None else like.device) if workers is None else workers

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from limelight import printing
+from limelight.commands.engines import by_engine, engine_for, engine_option
 from limelight.commands.options import (
     DEFAULT_OUT,
     FIT,
@@ -40,6 +41,7 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO|FOLDER|GLOB|LIST|TAR...")
 @model_options
 @network("--batch-size", type=NATURAL, default=16, metavar="N", show_default=True, help="Photographs run at once.")
+@engine_option
 @question("--target", "targets", multiple=True, metavar="NAME|INDEX", help=TARGET)
 @question("--top", type=NATURAL, metavar="K", help="The K most probable classes.")
 @question("--method", default="gradcam", metavar="NAME,...", show_default=True, help=METHOD)
@@ -119,6 +121,7 @@ def _explained(
     targets: Sequence[str],
     top: int | None,
     layers: Sequence[str],
+    engine: str,
     **how: Any,
 ) -> Iterator[dict[str, Any]]:
     """The records, one by one. What is quickly found to be wrong is found before the network is loaded."""
@@ -134,5 +137,7 @@ def _explained(
     methods = [get(name) for name in how.pop("method").split(",")]
     loaded = load_model(model, weights, device)
     how |= {"target": target_of(targets, top, loaded.labels), "layer": list(layers) or None}
-    records = pipeline.explain_files(loaded, paths, overlays, methods, **how)
+    made = engine_for(engine, loaded, methods, how["target"], how["layer"], how["batch_size"])
+    instead = by_engine(made, loaded, how["target"], how["fit"]) if made else None
+    records = pipeline.explain_files(loaded, paths, overlays, methods, instead=instead, **how)
     yield from tracked(records, "explaining", len(paths), shown=len(paths) >= LONG and watched())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +15,26 @@ from limelight.errors import InputError
 from limelight.shell import command, option
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limelight.models import Model
     from limelight.preprocessing import Fit
 
 LAYER = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
 METHOD = "One of activations and gradients, from `limelight methods`."
 WEIGHTS = "A file.  [default: the published ones]"
 BATCH = "Images at once.  [default: any number]"
+PRECISION = "Fewer bits; what it costs is measured and said.  [default: float32]"
+CALIBRATE = "Photographs like those it will see; int8 needs some, and is measured on others of them."
 ANY_SIZE = "Images of any height and width, where the network takes them."
 ANY = "The class is an input, class_index; -1 stands for the predicted class."
 INPUT = "image: preprocessed floats; pixels: a photograph's RGB bytes, any size."
 RUNNER = "Write a script beside it that needs onnxruntime, numpy and Pillow only."
 WEB = "Write a page that explains photographs in the browser, where they stay."
 ORT = "The npm package onnxruntime-web, unpacked.  [default: fetched by npm]"
+
+MOST = 64
+"""Photographs that are taken to calibrate and measure, at most."""
 
 
 def file(*names: str, **facts: Any) -> Any:
@@ -40,6 +50,8 @@ def file(*names: str, **facts: Any) -> Any:
 @network("--size", type=NATURAL, metavar="PIXELS", help="Side of the input.  [default: the network's own]")
 @network("--batch", type=NATURAL, metavar="N", help=BATCH)
 @network("--any-size", is_flag=True, help=ANY_SIZE)
+@network("--precision", type=click.Choice(["float32", "float16", "int8"]), default="float32", help=PRECISION)
+@network("--calibrate", multiple=True, metavar="PHOTO|FOLDER", help=CALIBRATE)
 @question("--target", metavar="NAME|INDEX", help="A class.  [default: the predicted one]")
 @question("--top", type=NATURAL, metavar="K", help="The K best classes, a map each.")
 @question("--any-class", is_flag=True, help=ANY)
@@ -57,6 +69,7 @@ def export(out: Path | None, web: Path | None, ort_web: Path | None, as_json: bo
     \b
     limelight export resnet50 out.onnx              scores, classes, raw maps and maps in one pass
     limelight export resnet50 out.onnx --runner     and out.py, to run it on photographs
+    limelight export resnet50 out.pt2               the same as a torch.export program
     limelight export resnet50 --web page            a page that explains photographs in the browser
 
     The forward pass, the pull-back, the weighting and the placing are one ONNX graph. It is written after it answered
@@ -64,8 +77,10 @@ def export(out: Path | None, web: Path | None, ort_web: Path | None, as_json: bo
     """
     if out is None and web is None:
         raise InputError("say what to write: a file OUT.onnx, or --web DIR")
-    if out is not None and out.suffix != ".onnx":
-        raise InputError(f"{out} is no name for an ONNX file: let it end in .onnx")
+    if out is not None and out.suffix not in (".onnx", ".pt2"):
+        raise InputError(f"{out}: let it end in .onnx, for an ONNX file, or in .pt2, for a torch.export program")
+    if out is not None and out.suffix == ".pt2" and (how["runner"] or how["kind"] == "pixels"):
+        raise InputError("a torch.export program takes preprocessed images: --runner and pixels go with OUT.onnx")
     if out is None and how["runner"]:
         raise InputError("--runner writes a script beside a file: give OUT.onnx too")
     found = _exported(out, web, ort_web, **how)
@@ -75,6 +90,8 @@ def export(out: Path | None, web: Path | None, ort_web: Path | None, as_json: bo
     for path in found["files"]:
         click.echo(path)
     click.echo(f"\n{found['agreement']['said']}")
+    if found["fidelity"]:
+        click.echo(f"{found['precision']} beside float32: {found['fidelity']['said']}")
 
 
 def _exported(
@@ -88,6 +105,8 @@ def _exported(
     size: int | None,
     batch: int | None,
     any_size: bool,
+    precision: Any,
+    calibrate: tuple[str, ...],
     target: str | None,
     top: int | None,
     any_class: bool,
@@ -121,13 +140,34 @@ def _exported(
     compiled = compile(
         loaded, method, list(layers) or None, asked, size=size, batch=1 if pixels else batch, any_size=any_size
     )
-    files = []
-    if out is not None:
+    if precision != "float32":
+        compiled = compiled.reduced(precision, _examples(loaded, calibrate, fit, compiled.input_size))
+    files, agreement = [], compiled.agreement
+    if out is not None and out.suffix == ".pt2":
+        made = compiled.program()
+        agreement = made.agreement
+        files.append(made.save(out))
+    elif out is not None:
         files.append(compiled.save(out, fit if pixels else None))
     if out is not None and runner:
         files.append(script.write(out))
     if web is not None:
         files.append(page.write(web, compiled, fit, runtime))
     facts = {key: value for key, value in compiled.facts.items() if key not in ("labels", "colours")}
-    facts["agreement"] = {**facts["agreement"], "said": f"checked against the network itself: {compiled.agreement}"}
+    facts["agreement"] = {**asdict(agreement), "said": f"checked against the network itself: {agreement}"}
+    if compiled.fidelity:
+        facts["fidelity"] = {**facts["fidelity"], "said": str(compiled.fidelity)}
     return {"files": [str(path) for path in files], "input": "pixels" if pixels else "image", **facts}
+
+
+def _examples(model: Model, photos: Sequence[str], fit: Fit, size: tuple[int, int] | None) -> Tensor:
+    """The photographs that a graph in fewer bits is calibrated and measured on."""
+    import torch
+
+    from limelight import images
+
+    own = model.preprocessing
+    if own is None or not photos:
+        raise InputError("--precision is measured on photographs: give --calibrate FOLDER, some like those it will see")
+    own = replace(own, size=size or own.size)
+    return torch.stack([own(images.read(path).pixels, fit)[0] for path in images.find(photos)[:MOST]])

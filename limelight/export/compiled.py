@@ -37,6 +37,9 @@ TRIED = (1, 4)
 OTHER = (32, 64)
 """By how much an image is larger than the example that a graph of any size is compared on."""
 
+COARSE = 0.05
+"""How far maps may be off in fewer bits where a pixel is rounded to the next level, which int8 may round further."""
+
 
 def compile(
     model: Model | nn.Module,
@@ -112,6 +115,8 @@ class Compiled:
         graph: the ONNX model.
         agreement: how far its answers are from the network's own.
         batch: how many images it takes at once; None for any number.
+        precision: "float32", or what :meth:`reduced` made of it.
+        fidelity: what that cost; None in single precision.
     """
 
     model: Model
@@ -119,6 +124,8 @@ class Compiled:
     graph: onnx.ModelProto = field(repr=False)
     agreement: Agreement
     batch: int | None = None
+    precision: str = "float32"
+    fidelity: Fidelity | None = None
 
     def __call__(self, images: Tensor, classes: Sequence[int] | Tensor | None = None) -> Answer:
         """Answer for preprocessed ``images`` (batch, channels, height, width), on the CPU.
@@ -184,8 +191,22 @@ class Compiled:
             "preprocessing": model.preprocessing.as_dict() if model.preprocessing else None,
             "opset": to_onnx.OPSET,
             "agreement": asdict(self.agreement),
+            "precision": self.precision,
+            "fidelity": self.fidelity and asdict(self.fidelity),
             "colours": colormap(DEFAULT).tobytes().hex(),
         }
+
+    def reduced(self, precision: Precision, images: Tensor) -> Compiled:
+        """The same in half precision or int8, measured on ``images``: see :func:`limelight.export.reduced.reduced`."""
+        return reduced(self, precision, images)
+
+    def program(self) -> Program:
+        """The same question as a ``torch.export`` program, checked anew: see :mod:`limelight.export.program`."""
+        count = self.batch or max(TRIED)
+        size = self.input_size or (None if self.model.preprocessing else (64, 64))
+        tried = [noise(self.model, size, count, seed) for seed in range(1, 3)]
+        classes = [torch.zeros(count, dtype=torch.int64)] if self.step.asks else []
+        return program(self, [(images, *classes) for images in tried])
 
     def from_pixels(self, fit: Fit = "crop") -> onnx.ModelProto:
         """The graph as one that takes a photograph's pixels, (height, width, 3) uint8 RGB of any size.
@@ -202,12 +223,14 @@ class Compiled:
                 "limelight.load(network, preprocessing=limelight.Preprocessing(...))"
             )
         one, (height, width) = self.graph, self.input_size or own.size
+        if self.fidelity is not None and (self.batch != 1 or self.input_size is None):
+            raise InputError(f"a graph of photographs in {self.precision} is made of one for a single image: batch=1")
         if self.batch != 1 or self.input_size is None:
             given = torch.zeros(1, dtype=torch.int64) if self.step.asks else None
             one = to_onnx.to_onnx(self.step, torch.zeros(1, own.channels, height, width), given, batch=1)
         own = replace(own, size=(height, width))
         whole = from_pixels(one, own, fit, self.step.fusion)
-        _check_pixels(whole, one, self.step, own, fit)
+        _check_pixels(whole, one, self.step, own, fit, SLACK if self.fidelity is None else COARSE)
         return _described(whole, {**self.facts, "fit": fit})
 
     def save(self, path: str | os.PathLike[str], fit: Fit | None = None) -> Path:
@@ -311,7 +334,7 @@ def _takes_any_batch(graph: onnx.ModelProto) -> bool:
 
 
 def _check_pixels(
-    whole: onnx.ModelProto, graph: onnx.ModelProto, step: Step, preprocessing: Preprocessing, fit: Fit
+    whole: onnx.ModelProto, graph: onnx.ModelProto, step: Step, preprocessing: Preprocessing, fit: Fit, most: float
 ) -> None:
     """Raises ModelError unless a photograph of noise is answered as its preprocessed image is, placed by limelight."""
     pixels = torch.randint(256, (3, 123, 234), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -321,5 +344,5 @@ def _check_pixels(
     raws = [answer[name] for name in answer if name.startswith("raw")]
     found = to_onnx.runner(to_onnx.session(whole))(pixels.permute(1, 2, 0), *given)["map"]
     off = (found - shown(raws, (123, 234), view.box, step.fusion)).abs().max().item()
-    if not off <= SLACK:
+    if not off <= most:
         raise ModelError(f"the graph with its preprocessing is {off:.1e} off the maps that limelight draws")

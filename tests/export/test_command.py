@@ -76,7 +76,7 @@ def test_a_page(asking, checkpoint, tmp_path, monkeypatch):
 
 def test_what_is_asked_wrongly_is_told_before_the_network_is_loaded(tmp_path):
     assert "a file OUT.onnx, or --web DIR" in refused("resnet18")
-    assert "let it end in .onnx" in refused("resnet18", tmp_path / "out.pt")
+    assert "let it end in .onnx, for" in refused("resnet18", tmp_path / "out.pt")
     assert "give OUT.onnx too" in refused("resnet18", "--web", tmp_path, "--runner")
     assert "give one of them" in refused("resnet18", tmp_path / "o.onnx", "--target", "x", "--top", 2)
     assert "one photograph at once" in refused("resnet18", tmp_path / "o.onnx", "--input", "pixels", "--batch", 4)

@@ -177,3 +177,23 @@ def test_every_kind_of_method_in_onnx_runtime(method):
     for layer in (EARLY, LATE):
         compiled = compile(small(), method, layer, size=SIDE)
         assert compiled.agreement.map < 1e-4
+
+
+def pooled() -> nn.Module:
+    """The small network with a head for any size."""
+    network = small()
+    network.bins, network.fc = nn.AdaptiveAvgPool2d(1), nn.Linear(12, CLASSES)
+    return network.eval()
+
+
+def test_a_graph_of_any_size():
+    network = pooled()
+    compiled = compile(network, layer=LATE, size=SIDE, any_size=True)
+    assert compiled.input_shape == (None, 3, None, None) and compiled.input_size is None
+    x = torch.randn(2, 3, 40, 64)
+    torch.testing.assert_close(compiled(x).map, ll.explain(network, x, layer=LATE).maps[:, 0], rtol=0, atol=1e-4)
+
+
+def test_a_network_that_fixes_its_size_is_refused_in_a_line():
+    with pytest.raises(ModelError, match=r"^[^\n]+$"):
+        compile(small(), layer=LATE, size=SIDE, any_size=True)
