@@ -21,6 +21,8 @@ from limelight.errors import InputError, LimelightWarning, ModelError, TargetErr
 from limelight.export import to_onnx
 from limelight.export.agreement import SLACK, Agreement, compared
 from limelight.export.pixels import from_pixels
+from limelight.export.program import Program, program
+from limelight.export.reduced import Fidelity, Precision, reduced
 from limelight.files import write_whole
 from limelight.heatmap import shown
 from limelight.methods.registry import Method, get

@@ -56,7 +56,7 @@ def program(compiled: Compiled, batches: list[tuple[Tensor, ...]]) -> Program:
     free = {} if compiled.batch else {0: torch.export.Dim("batch")}
     try:
         with torch.no_grad():
-            exported = torch.export.export(lower(step, *examples), examples, dynamic_shapes=((free,) * len(examples),))
+            exported = torch.export.export(lower(step, *examples), examples, dynamic_shapes=(free,) * len(examples))
     except Exception as error:  # torch.export's kinds have no common one
         raise ModelError(f"{compiled.model.name} can't be exported as a program: {line(error)}") from error
     names, module = list(step(*batches[0]).named), exported.module()

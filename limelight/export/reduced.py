@@ -106,11 +106,12 @@ def fidelity(compiled: Compiled, made: Compiled, images: Tensor) -> Fidelity:
 
 def _half(graph: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     copy = onnx.ModelProto()
     copy.CopyFrom(graph)
-    return convert_float_to_float16(copy, keep_io_types=True, disable_shape_infer=False)
+    kept = [*DEFAULT_OP_BLOCK_LIST, "ScatterElements"]  # ONNX Runtime adds up in single precision only
+    return convert_float_to_float16(copy, keep_io_types=True, op_block_list=kept)
 
 
 def _int8(compiled: Compiled, images: Tensor) -> onnx.ModelProto:
@@ -132,8 +133,9 @@ def _int8(compiled: Compiled, images: Tensor) -> onnx.ModelProto:
             return {to_onnx.IMAGE: batch.numpy(), **given}
 
     with tempfile.TemporaryDirectory() as folder:
-        before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
-        quant_pre_process(compiled.graph, str(before), skip_symbolic_shape=True)
+        whole, before, after = (Path(folder, f"{name}.onnx") for name in ("whole", "before", "after"))
+        onnx.save(compiled.graph, whole)
+        quant_pre_process(str(whole), str(before), skip_symbolic_shape=True)
         forward = {node.name for node in needed(onnx.load(before).graph.node, ["scores"])}
         others = [node.name for node in onnx.load(before).graph.node if node.name not in forward]
         quantize_static(
