@@ -45,7 +45,7 @@ def engine_for(
     from limelight.targets import Each
 
     if isinstance(target, Each):
-        if len(target.targets) > 1:
+        if len(target.targets) != 1:
             raise InputError(f"--engine {name} answers one question: give one --target, or --top K, or --engine eager")
         (target,) = target.targets
     if len(methods) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ def compiled(question: Question) -> Engine:
         run(*first)
     except Exception as error:  # torch.compile's kinds are many, and wrap each other
         raise ModelError(f"torch.compile can't build {question.model.name}: {_compiler(error)}") from error
-    return _shown("compile", question, run, tuple(first[0].shape[2:]))
+    return _shown("compile", question, run, (first[0].shape[2], first[0].shape[3]))
 
 
 def onnx(question: Question) -> Engine:
@@ -160,14 +160,14 @@ def openvino_model(graph: ModelProto, threads: int | None = None) -> Any:
         raise ModelError(f"OpenVINO can't run it: {line(error)}") from error
 
 
-def _shown(name: str, question: Question, run: Run, size: Sequence[int], batch: int | None = None) -> Engine:
+def _shown(name: str, question: Question, run: Run, size: tuple[int, int] | None, batch: int | None = None) -> Engine:
     """The engine, after it answered as the network does."""
     batches = [question.batch(count, number) for number, count in enumerate(TRIED, start=1)]
-    made = Engine(name, question.step, run, (size[0], size[1]), None, batch)
+    made = Engine(name, question.step, run, size, None, batch)
     agreement = compared(question.step, lambda *given: made(*given).named, batches)
     if not agreement.good:
         raise ModelError(f"{name} does not answer as {question.model.name} does: {agreement}")
-    return Engine(name, question.step, run, (size[0], size[1]), agreement, batch)
+    return Engine(name, question.step, run, size, agreement, batch)
 
 
 def _compiler(error: BaseException) -> str:

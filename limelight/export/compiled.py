@@ -84,7 +84,7 @@ def compile(
     images = noise(loaded, size, 1, 0)
     step = step_of(loaded.network, images, get(method), layer, target, loaded.labels, fusion)
     given = torch.zeros(1, dtype=torch.int64) if step.asks else None
-    graph = to_onnx.to_onnx(step, images, given, batch, any_size)
+    graph = to_onnx.to_onnx(step, images, given, batch, any_size=any_size)
     if any_size and None not in sizes_of(graph)[2:]:
         raise ModelError(f"{loaded.name} fixes the size of its images: compile it without any_size")
     if batch is None and not _takes_any_batch(graph):
@@ -94,7 +94,7 @@ def compile(
             stacklevel=2,
         )
         batch = 1
-        graph = to_onnx.to_onnx(step, images, given, batch, any_size)
+        graph = to_onnx.to_onnx(step, images, given, batch, any_size=any_size)
     rows = TRIED if batch is None else (batch,) * math.ceil(sum(TRIED) / batch)
     classes = _classes(step, images)
     batches = [_batch(loaded, step, size, count, number, classes) for number, count in enumerate(rows, start=1)]

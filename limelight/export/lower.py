@@ -26,7 +26,7 @@ from limelight.export.decompositions import DECOMPOSITIONS
 from limelight.step import Step
 
 
-def lower(step: Step, images: Tensor, classes: Tensor | None = None, any_size: bool = False) -> GraphModule:
+def lower(step: Step, images: Tensor, classes: Tensor | None = None, *, any_size: bool = False) -> GraphModule:
     """The step as a graph ``images[, classes] -> (scores, classes, *raws, map)``.
 
     Args:

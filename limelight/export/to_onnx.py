@@ -28,7 +28,7 @@ IMAGE, CLASSES = "image", "class_index"
 
 
 def to_onnx(
-    step: Step, images: Tensor, classes: Tensor | None = None, batch: int | None = None, any_size: bool = False
+    step: Step, images: Tensor, classes: Tensor | None = None, batch: int | None = None, *, any_size: bool = False
 ) -> onnx.ModelProto:
     """The step as an ONNX model, with inputs ``image[, class_index]`` and outputs ``scores, classes, raw, map``.
 

@@ -154,7 +154,7 @@ def test_a_graph_that_answers_otherwise_is_refused(early, monkeypatch):
     model.CopyFrom(early.graph)
     weight = next(each for each in model.graph.initializer if list(each.dims) == [8, 2, 3, 3])
     weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
-    monkeypatch.setattr(to_onnx, "to_onnx", lambda *args: model)
+    monkeypatch.setattr(to_onnx, "to_onnx", lambda *args, **how: model)
     with pytest.raises(ModelError, match="does not answer as the network does: maps within"):
         compile(small(), "layercam", EARLY, size=SIDE)
 
