@@ -249,7 +249,7 @@ def _asked(
         else:
             group, index = candidates.groups[i][place.group], place.column
             box = _plain(group.of_class(index)[place.row]) if box is None else box
-            probabilities.append(float(group.probabilities[place.row, index]))
+            probabilities.append(float(group.probabilities[place.row, index].detach()))
         named.append(Named(index, ("" if scale == "logit" else f"{scale} of ") + label_of(index, labels), box))
         settled.append((index, box))
     if not any(places):
