@@ -70,7 +70,7 @@ def by_engine(engine: Engine, model: Model, target: Any, fit: Fit) -> Callable[[
         batch = prepare(photos)
         (found,) = answering(batch.image)
         origin = Origin(model.network, model.labels, prepare)
-        asked = questions(target, 0, len(photos))
+        asked = questions(target, 0, len(photos), len(photos))
         return replace(found, photos=batch.photos, views=batch.views, origin=origin, questions=asked)
 
     return explain
