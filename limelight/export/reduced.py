@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["float16", "int8"]
 PERCENTILE = 99.99
-"""The share of an activation's values that int8 spans; with all of them EfficientNet-Lite0 lost twice as much."""
+"""The share of an activation's values that int8 spans, chosen on one network, EfficientNet-Lite0 (docs/export.md)."""
 LEAST = 8
 """Images that int8 needs at least: half to calibrate on, half to be measured on."""
 
