@@ -41,7 +41,7 @@ class Parts:
             before, now = _read(file), json.loads(json.dumps(manifest))
             if differing := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
                 raise InputError(
-                    f"{folder} holds another {what} ({', '.join(sorted(differing))} differ): choose another --out, "
+                    f"{folder} holds another {what} (not the same: {', '.join(sorted(differing))}): choose another --out, "
                     "or remove it"
                 )
             forget_partial(folder)

@@ -125,7 +125,7 @@ def _finish(ready: Job, out: Path, as_json: bool) -> None:
     if not as_json:
         click.echo(
             f"{found['pictures']:,} pictures, {found['maps']:,} maps"
-            + (f", {found['errors']:,} pictures could not be used: their rows say why" if found["errors"] else "")
+            + (f", {found['errors']:,} could not be used: the table says why" if found["errors"] else "")
             + (f", {found['zero_maps']:,} maps of zeros" if found["zero_maps"] else "")
             + (f"; right: {found['right']:.1%} of {found['labelled']:,}" if found["labelled"] else "")
         )

@@ -83,7 +83,7 @@ class Film:
                 yield Frame(number, float(pts * self.picture.time_base), pts, _upright(frame))
                 number += 1
         if broken:
-            said = f"{broken} damaged part{'s' * (broken > 1)} of the film could not be decoded and were left out"
+            said = f"{broken} damaged part{'s' * (broken > 1)} of the film could not be decoded: left out"
             warnings.warn(said, LimelightWarning, stacklevel=2)
         if not number:
             raise InputError(f"{self.container.name} has no frame that can be decoded")

@@ -53,7 +53,7 @@ def test_a_folder_becomes_a_table_and_a_second_run_does_nothing_again(photos, ch
     other = explain(checkpoint, photos, "--format", "parquet", "--out", "out", "--top", "2")
     assert (other.exit_code, other.stdout) == (2, "")
     assert other.stderr.splitlines() == [
-        "error: out holds another job (target differ): choose another --out, or remove it"
+        "error: out holds another job (not the same: target): choose another --out, or remove it"
     ]
 
 
