@@ -40,9 +40,9 @@ class Parts:
         if file.exists():
             before, now = _read(file), json.loads(json.dumps(manifest))
             if differing := [name for name in {**before, **now} if before.get(name) != now.get(name)]:
+                told = ", ".join(sorted(differing))
                 raise InputError(
-                    f"{folder} holds another {what} (not the same: {', '.join(sorted(differing))}): choose another --out, "
-                    "or remove it"
+                    f"{folder} holds another {what} (not the same: {told}): choose another --out, or remove it"
                 )
             forget_partial(folder)
         else:
