@@ -33,6 +33,7 @@ def explained(*args: str):
     return json.loads(result.stdout)["images"], result.stderr
 
 
+@pytest.mark.slow
 def test_an_engine_gives_the_same_records(asked, monkeypatch):
     monkeypatch.setattr(choosing, "timed", lambda engines, batch: dict.fromkeys(engines, 2.0) | {"onnx": 1.0})
     own, _ = explained(*asked)

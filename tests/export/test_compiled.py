@@ -186,6 +186,7 @@ def pooled() -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.slow
 def test_a_graph_of_any_size():
     network = pooled()
     compiled = compile(network, layer=LATE, size=SIDE, any_size=True)
@@ -194,6 +195,7 @@ def test_a_graph_of_any_size():
     torch.testing.assert_close(compiled(x).map, ll.explain(network, x, layer=LATE).maps[:, 0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_that_fixes_its_size_is_refused_in_a_line():
     with pytest.raises(ModelError, match=r"^[^\n]+$"):
         compile(small(), layer=LATE, size=SIDE, any_size=True)

@@ -84,12 +84,14 @@ def test_guided_maps_stand_beside_the_coarse_ones(read):
     assert any("Guided Grad-CAM" in each.get("alt", "") for each in read.all("img"))
 
 
+@pytest.mark.slow
 def test_the_same_study_again_says_the_same(done, run, tmp_path):
     again = study(run, tmp_path, attacked=5, remedy=False)
     told = [name for name in done.facts if name not in ("made", "remedy", "answers")]
     assert {name: again.facts[name] for name in told} == {name: done.facts[name] for name in told}
 
 
+@pytest.mark.slow
 def test_fewer_pictures_are_drawn_and_said(run, tmp_path):
     few = study(run, tmp_path, pictures=8, attacked=2, remedy=False)
     assert few.facts["pictures"]["looked_at"] == 8
@@ -108,6 +110,7 @@ def test_from_a_shell_the_numbers_go_to_stdout_and_nothing_else(run, tmp_path):
     assert (tmp_path / "study.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_page_unless_told_otherwise(run, tmp_path):
     own = shutil.copytree(run, tmp_path / "run")
     result = invoked(own, "--pictures", 4, "--attacked", 1)
@@ -116,6 +119,7 @@ def test_a_run_keeps_its_page_unless_told_otherwise(run, tmp_path):
     assert "What should I do?" in result.stdout
 
 
+@pytest.mark.slow
 def test_pictures_that_have_moved(run, tmp_path):
     own = shutil.copytree(run, tmp_path / "run")
     card = json.loads((own / "card.json").read_text())
