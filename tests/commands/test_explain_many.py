@@ -93,7 +93,7 @@ def test_nothing_usable_ends_with_two(tmp_path, monkeypatch, checkpoint):
     result = explain(checkpoint, "bad", "--format", "parquet", "--out", "out")
     assert result.exit_code == 2
     assert len(result.stderr.splitlines()) == 5
-    assert "5 pictures could not be used" in result.stdout
+    assert "5 could not be used" in result.stdout
 
 
 def test_what_stops_a_run_is_one_line_and_the_next_goes_on(photos, checkpoint, monkeypatch):

@@ -82,15 +82,15 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(model, photos):
 
 def test_a_folder_of_another_evaluation_is_not_gone_on_with(model, photos):
     ready(model, photos)
-    with pytest.raises(InputError, match=r"another evaluation \(methods differ\)"):
+    with pytest.raises(InputError, match=r"another evaluation \(not the same: methods\)"):
         ready(model, photos, methods=("gradcam",))
-    with pytest.raises(InputError, match=r"\(annotations, metrics differ\)"):
+    with pytest.raises(InputError, match=r"\(not the same: annotations, metrics\)"):
         ready(model, photos, metrics=("sparseness",), regions=None)
     other = tiny()
     with torch.no_grad():
         next(other.network.parameters()).add_(1)
     assert fingerprint(other) != fingerprint(model) == fingerprint(tiny())
-    with pytest.raises(InputError, match=r"\(model differ\)"):
+    with pytest.raises(InputError, match=r"\(not the same: model\)"):
         ready(other, photos)
 
 

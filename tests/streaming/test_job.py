@@ -109,7 +109,7 @@ def test_another_job_does_not_go_into_the_same_folder(model, photos, tmp_path):
     with pytest.raises(InputError, match="holds another job"):
         job(model, [photos], tmp_path / "out", shard=3, batch_size=2, target=1)
     (photos / "tabby" / "0.png").unlink()
-    with pytest.raises(InputError, match="pictures differ"):
+    with pytest.raises(InputError, match="not the same: pictures"):
         job(model, [photos], tmp_path / "out", shard=3, batch_size=2)
     assert before == (sorted((tmp_path / "out").iterdir()), (tmp_path / "out" / "pictures.jsonl").read_bytes())
 
