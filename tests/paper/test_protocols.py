@@ -154,7 +154,7 @@ def test_a_run_that_was_stopped_goes_on_and_another_is_refused(tmp_path):
     assert again.store.done() == {0}
     list(again.run())
     assert again.rows() == whole.rows() and len({row["picture"] for row in again.rows()}) == 17
-    with pytest.raises(InputError, match=r"holds another evaluation \(seed differ\)"):
+    with pytest.raises(InputError, match=r"holds another evaluation \(not the same: seed\)"):
         reproduce(PROTOCOLS["localisation"], replace(bench, seed=1), tmp_path / "broken")
 
 
