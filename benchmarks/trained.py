@@ -410,10 +410,7 @@ def event() -> dict[str, float]:
         ),
         *(nn.Conv1d(24, 24, 5, 1, 2), nn.ReLU(), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(24, 2)),
     )
-    fitted(network, lambda n, i: F.cross_entropy(n(x[i]), rising[i]), 250, count - 60)
-    found = quiet(network, x[-60:], target=rising[-60:].tolist(), method=METHOD, layer="7")
-    right = float((network(x[-60:]).argmax(1) == rising[-60:]).float().mean())
-    return _of_grid(found.maps[:, 0], inside[-60:], right)
+    return _told_apart(network, x, rising, inside, 250, held=60)
 
 
 def lesion() -> dict[str, float]:
@@ -440,14 +437,16 @@ def lesion() -> dict[str, float]:
         ),
         *(nn.Conv3d(24, 24, 3, 1, 1), nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(24, 2)),
     )
-    fitted(network, lambda n, i: F.cross_entropy(n(x[i]), kind[i]), 150, count - 40)
-    found = quiet(network, x[-40:], target=kind[-40:].tolist(), method=METHOD, layer="7")
-    right = float((network(x[-40:]).argmax(1) == kind[-40:]).float().mean())
     wide = F.max_pool3d(where[:, None].float(), 3, 1, 1)[:, 0] > 0
-    return _of_grid(found.maps[:, 0], wide[-40:], right)
+    return _told_apart(network, x, kind, wide, 150, held=40)
 
 
-def _of_grid(maps: Tensor, where: Tensor, right: float) -> dict[str, float]:
+def _told_apart(network: nn.Module, x: Tensor, kind: Tensor, where: Tensor, steps: int, held: int) -> dict[str, float]:
+    """A classifier of signals or volumes, trained on all but the last few, and where its maps of those lie."""
+    fitted(network, lambda n, i: F.cross_entropy(n(x[i]), kind[i]), steps, len(x) - held)
+    x, kind, where = x[-held:], kind[-held:], where[-held:]
+    maps = quiet(network, x, target=kind.tolist(), method=METHOD, layer="7").maps[:, 0]
+    right = float((network(x).argmax(1) == kind).float().mean())
     onto = share(maps, where)
     area = float(where.float().mean())
     return {"right": right, "on it": float(onto.nanmean()), "of the area": area, "maps": int(onto.isfinite().sum())}

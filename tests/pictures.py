@@ -18,6 +18,15 @@ def noise(seed: int = 0) -> Image.Image:
     return Image.fromarray(small).resize(SIZE)
 
 
+def write_classes(folder: Path) -> Path:
+    """Write seven pictures into two folders named after classes."""
+    for number in range(7):
+        path = folder / ("tabby" if number < 4 else "espresso") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise(number).save(path)
+    return folder
+
+
 def write_unusual(folder: Path) -> dict[str, str]:
     """Write a picture of each kind that is handled; gives what is said of it, by file name ('' for nothing)."""
     picture = noise()

@@ -17,7 +17,7 @@ from limelight.errors import InputError
 from limelight.gallery import gallery
 from limelight.streaming.job import job
 from limelight.targets import each
-from tests.pictures import noise
+from tests.pictures import noise, write_classes
 from tests.streaming.conftest import encoded, packed
 from tests.tiny import LABELS, tiny
 
@@ -99,9 +99,4 @@ def test_what_is_no_folder_of_results_is_refused(tmp_path, model, photos):
 
 @pytest.fixture
 def photos(tmp_path):
-    folder = tmp_path / "photos"
-    for number in range(7):
-        path = folder / ("tabby" if number < 4 else "espresso") / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise(number).save(path)
-    return folder
+    return write_classes(tmp_path / "photos")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from limelight.models import Model
-from tests.pictures import noise
+from tests.pictures import noise, write_classes
 from tests.tiny import tiny
 
 
@@ -21,12 +21,7 @@ def model() -> Model:
 @pytest.fixture
 def photos(tmp_path) -> Path:
     """Seven pictures in two folders named after classes."""
-    folder = tmp_path / "photos"
-    for number in range(7):
-        path = folder / ("tabby" if number < 4 else "espresso") / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise(number).save(path)
-    return folder
+    return write_classes(tmp_path / "photos")
 
 
 def packed(file: Path, members: dict[str, bytes]) -> Path:
