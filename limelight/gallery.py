@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -113,9 +113,10 @@ def _ramp() -> list[str]:
 def _cells(parts: Parts, step: int, side: int, tell: Callable[[int], None]) -> Iterator[report.Cell]:
     """A cell for each row of every ``step``-th picture."""
     with ThreadPoolExecutor(THREADS) as pool:
-        rows = _rows(parts, step)
+        rows, listing = _rows(parts, step), parts.folder / LISTING
+        places = _places(listing, step)
         while several := list(islice(rows, TOGETHER)):
-            items = _items(parts.folder / LISTING, {row["picture"] for row, _ in several})
+            items = _items(listing, {row["picture"]: places[row["picture"]] for row, _ in several})
             photos = dict(zip(items, pool.map(partial(_small, side=side), items.values()), strict=True))
             yield from (_cell(row, raw, photos[row["picture"]]) for row, raw in several)
             tell(len(items))
@@ -127,13 +128,24 @@ def _rows(parts: Parts, step: int) -> Iterator[tuple[Row, Tensor | None]]:
         yield from zip(chosen.to_pylist(), maps_of(chosen), strict=True)
 
 
-def _items(listing: Path, numbers: set[int]) -> dict[int, Item]:
-    """The pictures of these numbers."""
+def _places(listing: Path, step: int) -> dict[int, int]:
+    """Where the line of every ``step``-th picture begins, in bytes: the list, which may be long, is read once."""
+    places, place = {}, 0
+    with listing.open("rb") as lines:
+        for number, line in enumerate(lines):
+            if number % step == 0:
+                places[number] = place
+            place += len(line)
+    return places
+
+
+def _items(listing: Path, places: Mapping[int, int]) -> dict[int, Item]:
+    """The pictures whose lines begin at these places, by their numbers."""
     found = {}
     with listing.open("rb") as lines:
-        for number, line in enumerate(islice(lines, max(numbers) + 1)):
-            if number in numbers:
-                found[number] = Item(*json.loads(line))
+        for number, place in places.items():
+            lines.seek(place)
+            found[number] = Item(*json.loads(lines.readline()))
     return found
 
 
