@@ -50,7 +50,7 @@ def batch(patient: Patient) -> Iterator[Finding]:
 
 def constant(patient: Patient) -> Iterator[Finding]:
     """Pictures and noise."""
-    own, noise = _main(patient.outputs), _main(patient.run(patient.noise))
+    own, noise = _main(patient.outputs), _main(patient.noise_outputs)
     if own is None or noise is None or own.shape != noise.shape:
         return
     if float((own - noise).abs().amax()) <= 1e-6 * float(own.abs().amax().clamp(min=1e-12)):
@@ -66,7 +66,7 @@ def already_probabilities(patient: Patient) -> Iterator[Finding]:
     logits = patient.logits
     if logits is None or not bool(((logits >= 0) & (logits <= 1)).all()):
         return
-    noise = logits_of(patient.run(patient.noise))
+    noise = logits_of(patient.noise_outputs)
     both = logits if noise is None else torch.cat([logits, noise.float()])
     sums_up = both.shape[1] > 1 and bool((both.sum(dim=1) - 1).abs().amax() < 1e-3)
     if sums_up or (both.shape[1] == 1 and bool(((both >= 0) & (both <= 1)).all()) and bool(both.any())):
@@ -81,7 +81,7 @@ def already_probabilities(patient: Patient) -> Iterator[Finding]:
 
 def saturated(patient: Patient) -> Iterator[Finding]:
     """Certain of everything, of noise too."""
-    noise = logits_of(patient.run(patient.noise))
+    noise = logits_of(patient.noise_outputs)
     if noise is None or patient.probabilities is None:
         return
     both = torch.cat([patient.probabilities, both_sides(noise.float())])

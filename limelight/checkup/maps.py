@@ -27,8 +27,7 @@ def ignores_the_class(patient: Patient) -> Iterator[Finding]:
     order = logits.argsort(dim=1, descending=True)
     others = sorted({1, order.shape[1] // 2, order.shape[1] - 1})
     try:
-        own = patient.maps(order[:, 0].tolist())
-        found = [alike(rectify(own), rectify(patient.maps(order[:, k].tolist()))) for k in others]
+        found = [alike(rectify(patient.own_maps), rectify(patient.maps(order[:, k].tolist()))) for k in others]
     except LimelightError:
         return
     if (same := _mean(found)) is not None and same > SAME:
@@ -48,7 +47,7 @@ def ignores_the_head(patient: Patient) -> Iterator[Finding]:
         return
     classes = patient.logits.argmax(dim=1).tolist()
     try:
-        own = rectify(patient.maps(classes))
+        own = rectify(patient.own_maps)
         twins = [randomised(patient.network, layers, seed) for seed in (0, 1, 2)]
         found = [alike(own, rectify(patient.maps(classes, network=twin))) for twin in twins]
     except LimelightError:

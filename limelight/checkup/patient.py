@@ -77,6 +77,11 @@ class Patient:
         return smooth_noise(self.images, seed=1)
 
     @cached_property
+    def noise_outputs(self) -> Any:
+        """The outputs for these."""
+        return self.run(self.noise)
+
+    @cached_property
     def captured(self) -> Captured:
         """A pass that is cut at the layer; its graph is kept.
 
@@ -97,6 +102,16 @@ class Patient:
         with torch.enable_grad():
             score = asked.score(self.captured.outputs)
         return self.captured.pull_back(score, keep=True)[0]
+
+    @cached_property
+    def own_maps(self) -> Tensor:
+        """Raw maps ``(batch, *grid)`` of the predicted classes.
+
+        Raises:
+            LimelightError: as :func:`limelight.explain` does.
+        """
+        assert self.logits is not None, "without class scores none is predicted"
+        return self.maps(self.logits.argmax(dim=1).tolist())
 
     def maps(self, target: Target, network: nn.Module | None = None, images: Tensor | None = None) -> Tensor:
         """Raw maps ``(batch, *grid)`` of the method, at the first of the layers."""
