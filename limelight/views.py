@@ -24,6 +24,5 @@ def view(network: nn.Module, how: type, **facts: Any) -> nn.Module:
     if known is None or not isinstance(known, how):
         kind = type(type(network).__name__, (how, type(network)), {"__module__": type(network).__module__})
         known = _views[network] = kind.__new__(kind)
-    known.__dict__.clear()
-    known.__dict__.update(network.__dict__, **facts)  # as the network is now
+    object.__setattr__(known, "__dict__", {**network.__dict__, **facts})  # as it is now; threads see either, whole
     return known
