@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from limelight.cut import LayerSpec
 from limelight.engines.engine import Engine, Run
 from limelight.errors import MissingExtra, ModelError
 from limelight.export.agreement import compared
-from limelight.export.compiled import Compiled, compile, noise
+from limelight.export.compiled import TRIED, Compiled, compile, noise
 from limelight.export.lower import line, lower
 from limelight.methods.registry import Method, get
 from limelight.models import Model
@@ -23,9 +23,6 @@ from limelight.targets import Target
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-TRIED = (1, 4)
-"""The batches that an engine is compared on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +164,7 @@ def _shown(name: str, question: Question, run: Run, size: tuple[int, int] | None
     agreement = compared(question.step, lambda *given: made(*given).named, batches)
     if not agreement.good:
         raise ModelError(f"{name} does not answer as {question.model.name} does: {agreement}")
-    return Engine(name, question.step, run, size, agreement, batch)
+    return replace(made, agreement=agreement)
 
 
 def _compiler(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from limelight.errors import MetricError
+from limelight.targets.boxes import overlaps
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -67,10 +68,7 @@ def around(parts: Bool[Tensor, "n rows columns"]) -> Float[Tensor, "n 4"]:
 
 def iou(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"]) -> Float[Tensor, "n m"]:
     """Intersection over union of every box with every other; 0 for a box of NaN."""
-    low, high = torch.maximum(a[:, None, :2], b[None, :, :2]), torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(dim=1) for boxes in (a, b)]
-    return (shared / (areas[0][:, None] + areas[1] - shared)).nan_to_num(0)
+    return overlaps(a[:, None], b).nan_to_num(0)
 
 
 def components(on: Bool[Tensor, "batch rows columns"]) -> Int[Tensor, "batch rows columns"]:

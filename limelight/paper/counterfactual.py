@@ -10,7 +10,18 @@ from limelight.evaluation import chance_maps
 from limelight.evaluation.localisation import energy_pointing
 from limelight.evaluation.perturb import ranks, stand_in
 from limelight.heatmap import rectify, rescale, resize
-from limelight.paper.protocol import GRADCAM, Bench, Outcome, Protocol, Row, Seen, figure, per_picture, probabilities
+from limelight.paper.protocol import (
+    GRADCAM,
+    Bench,
+    Outcome,
+    Protocol,
+    Row,
+    Seen,
+    figure,
+    most_probable,
+    per_picture,
+    probabilities,
+)
 from limelight.paper.shown import Shown
 from limelight.targets import Counter, Each
 
@@ -28,7 +39,7 @@ def measure(bench: Bench, seen: Seen) -> Iterator[Row]:
     """The change of a class's probability without what speaks against it, for it, and without a random part."""
     scores = probabilities(bench.model, seen.image)[0]
     groups = [thing.classes for thing in seen.shown.things] or [seen.shown.answer]
-    asked = [max(classes, key=lambda index: float(scores[index])) for classes in groups]
+    asked = [most_probable(classes, scores) for classes in groups]
     instead = stand_in(seen.image, "blur")
     for place, target in enumerate(asked):
         for method in bench.methods:

@@ -16,7 +16,18 @@ from limelight.errors import InputError
 from limelight.evaluation import chance_maps
 from limelight.evaluation.perturb import ranks
 from limelight.models import Model
-from limelight.paper.protocol import GRADCAM, Bench, Outcome, Protocol, Row, Seen, figure, per_picture, probabilities
+from limelight.paper.protocol import (
+    GRADCAM,
+    Bench,
+    Outcome,
+    Protocol,
+    Row,
+    Seen,
+    figure,
+    most_probable,
+    per_picture,
+    probabilities,
+)
 from limelight.paper.shown import Classes, Shown
 from limelight.preprocessing import Preprocessing
 from limelight.targets import Each
@@ -40,7 +51,7 @@ def measure(bench: Bench, seen: Seen) -> Iterator[Row]:
     if len(there) < 2:
         return
     scores = probabilities(bench.model, image)[0]
-    asked = [max(classes, key=lambda index: float(scores[index])) for classes in there]
+    asked = [most_probable(classes, scores) for classes in there]
     for method in bench.methods:
         maps = bench.maps(method, image, Each(tuple(asked))).raws[0][0]
         if method == bench.methods[0]:

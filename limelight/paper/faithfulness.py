@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from limelight.evaluation import Case, Scene, chance_maps, get
-from limelight.paper.protocol import GRADCAM, Bench, Outcome, Protocol, Row, Seen, figure, per_picture, probabilities
+from limelight.paper.protocol import (
+    GRADCAM,
+    Bench,
+    Outcome,
+    Protocol,
+    Row,
+    Seen,
+    figure,
+    most_probable,
+    per_picture,
+    probabilities,
+)
 from limelight.paper.shown import Shown
 
 WINDOW = 5
@@ -26,7 +37,7 @@ def measure(bench: Bench, seen: Seen) -> Iterator[Row]:
     """The most probable of the classes that are there is asked about."""
     scores = probabilities(bench.model, seen.image)[0]
     classes = seen.shown.answer or frozenset().union(*(thing.classes for thing in seen.shown.things))
-    target = max(classes, key=lambda index: float(scores[index]))
+    target = most_probable(classes, scores)
     scene = Scene.of(bench.model, seen.image, [target])
     metric = get("occlusion_correlation")(window=WINDOW)
     for method in bench.methods:

@@ -10,7 +10,18 @@ from torch import Tensor
 from limelight.evaluation import chance_maps
 from limelight.evaluation.localisation import pointing
 from limelight.heatmap import rectify
-from limelight.paper.protocol import GRADCAM, Bench, Outcome, Protocol, Row, Seen, figure, per_picture, probabilities
+from limelight.paper.protocol import (
+    GRADCAM,
+    Bench,
+    Outcome,
+    Protocol,
+    Row,
+    Seen,
+    figure,
+    most_probable,
+    per_picture,
+    probabilities,
+)
 from limelight.paper.shown import Shown
 from limelight.targets import Each
 
@@ -35,7 +46,7 @@ def measure(bench: Bench, seen: Seen) -> Iterator[Row]:
     there = [(classes, mask) for classes, mask in masks if mask is not None]
     if not there:
         return
-    asked = [max(classes, key=lambda index: float(scores[index])) for classes, _ in there]
+    asked = [most_probable(classes, scores) for classes, _ in there]
     guesses = scores.topk(min(BEST, len(scores))).indices.tolist()
     on = [next((mask for classes, mask in there if guess in classes), None) for guess in guesses]
     for method in bench.methods:

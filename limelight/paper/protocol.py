@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -213,6 +213,11 @@ class Protocol:
     outcome: Callable[[Sequence[Row], Bench], Outcome]
     differences: tuple[str, ...]
     judged: bool = False
+
+
+def most_probable(classes: Iterable[int], scores: Tensor) -> int:
+    """The one of these classes that the scores ``(classes,)`` hold most probable."""
+    return max(classes, key=lambda index: float(scores[index]))
 
 
 def probabilities(model: Model, images: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from typing import Any
 from limelight import __version__
 from limelight.errors import InputError
 from limelight.models.classes import IMAGENET
+from limelight.models.fingerprint import fingerprint
 from limelight.paper import adversarial, counterfactual, discrimination, faithfulness, localisation, pointing
 from limelight.paper.layouts import Layout
 from limelight.paper.protocol import RELU_LAYERS, Bench, Outcome, Protocol, is_network
-from limelight.ranking.evaluate import fingerprint
 from limelight.ranking.measuring import Row
 from limelight.ranking.store import Store
 

@@ -194,9 +194,9 @@ def detections(above: float = 0.0, most: int | None = None) -> Detections:
 
 
 def overlaps(boxes: Tensor, box: Box | Tensor) -> Tensor:
-    """Intersection over union ``(...,)`` of boxes ``(..., 4)`` with one."""
+    """Intersection over union ``(...,)`` of boxes ``(..., 4)`` with one, or with others that broadcast."""
     other = torch.as_tensor(box, device=boxes.device, dtype=boxes.dtype)
-    sides = (torch.minimum(boxes[..., 2:], other[2:]) - torch.maximum(boxes[..., :2], other[:2])).clamp(min=0)
+    sides = (torch.minimum(boxes[..., 2:], other[..., 2:]) - torch.maximum(boxes[..., :2], other[..., :2])).clamp(min=0)
     both = sides.prod(dim=-1)
     union = _area(boxes) + _area(other) - both
     return both / union.clamp(min=torch.finfo(boxes.dtype).eps)
