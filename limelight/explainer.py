@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from limelight.answers import predictions_of, probabilities_asked
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
 from limelight.detectors import View, levels_of
@@ -25,7 +26,7 @@ from limelight.errors import (
     SharedLayerWarning,
     ZeroMapWarning,
 )
-from limelight.explanation import Explanation, Origin, Prediction
+from limelight.explanation import Explanation, Origin
 from limelight.grid import Layout, default_layer
 from limelight.heatmap import check_fusion
 from limelight.methods.for_all import EvidenceForAll
@@ -36,30 +37,24 @@ from limelight.preparing import Prepare, parts_of, photos_of, tensors_of
 from limelight.preprocessing import Fit
 from limelight.progress import gauge, tracked, watched
 from limelight.targets import (
-    Asked,
     Candidates,
     Labels,
     Target,
     ask,
     check,
-    label_of,
-    logits_of,
     part,
-    probabilities_of,
     questions,
 )
 from limelight.telling import Listener, listening
 from limelight.usefulness import auto_layer
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    pass
 
 LONG = 4
 """From more batches than this on, a progress bar is worth its line."""
 AUTO = "auto"
 """As a layer: those whose maps are worth most."""
-PREDICTIONS = 5
-"""How many predictions an explanation keeps for each image."""
 
 
 def explain(
@@ -234,7 +229,7 @@ def _explain_batch(
         outputs = captures[0].outputs
         answers = {
             "targets": [list(row) for row in zip(*(one.named for one in asked), strict=True)],
-            "probabilities": _target_probabilities(asked, outputs, labels, len(inputs)),
+            "probabilities": probabilities_asked(asked, outputs, labels, len(inputs)),
             "predictions": predictions_of(outputs, labels, len(inputs)),
             "input_size": () if inputs.image is None else tuple(inputs.image.shape[2:]),
             "canvas": outputs.canvas if isinstance(outputs, Candidates) else None,
@@ -358,40 +353,6 @@ def _tell_shared_layers(asked: Sequence[Site], captured: Captured) -> None:
                 SharedLayerWarning,
                 stacklevel=6,
             )
-
-
-def _target_probabilities(
-    asked: Sequence[Asked], outputs: Any, labels: Labels, batch: int
-) -> Float[Tensor, "batch targets"]:
-    """NaN where a target is not about a class."""
-    logits = logits_of(outputs)
-    known = None if logits is None else probabilities_of(logits.detach().float(), labels)
-    columns = [_own_probabilities(one, known, batch) for one in asked]
-    return torch.stack([column.to(columns[0].device) for column in columns], dim=1)
-
-
-def _own_probabilities(asked: Asked, known: Tensor | None, batch: int) -> Tensor:
-    if asked.probabilities is not None:
-        return asked.probabilities
-    if known is None:
-        return torch.full((batch,), torch.nan)
-    indices = torch.tensor([-1 if name.index is None else name.index for name in asked.named], device=known.device)
-    return known.gather(1, indices.clamp(min=0)[:, None])[:, 0].masked_fill(indices < 0, torch.nan)
-
-
-def predictions_of(outputs: Any, labels: Labels, batch: int) -> list[list[Prediction]]:
-    """The most probable classes of each image; of a detector, its detections'."""
-    if isinstance(outputs, Candidates):
-        found = [(one.probabilities[:PREDICTIONS], one.classes[:PREDICTIONS]) for one in outputs.found]
-    elif (logits := logits_of(outputs)) is not None:
-        known = probabilities_of(logits.detach().float(), labels)
-        found = list(zip(*known.topk(min(PREDICTIONS, known.shape[1]), dim=1), strict=True))
-    else:
-        return [[] for _ in range(batch)]
-    return [
-        [Prediction(i, label_of(i, labels), p) for p, i in zip(values.tolist(), indices.tolist(), strict=True)]
-        for values, indices in found
-    ]
 
 
 def _warn_of_zero_maps(explanation: Explanation) -> None:

@@ -19,6 +19,7 @@ from limelight import heatmap
 from limelight.errors import InputError, LayerError
 from limelight.images import Photo
 from limelight.overlays import Overlays, unique_stems
+from limelight.placing import Place, peaks_of_any
 from limelight.preprocessing import View
 from limelight.targets import Labels, Named, Target
 from limelight.targets.asked import Box
@@ -179,30 +180,10 @@ class Explanation:
         """
         maps = self._at_own_grid()
         if len(self.input_size) != 2:
-            return self._peaks_of_any(maps)
-        rows, columns = maps.shape[-2:]
-        x0, y0, x1, y1 = self._canvas if len(self.raws) == 1 else (0.0, 0.0, *map(float, self.input_size[::-1]))
-        y = y0 + (torch.arange(rows, device=maps.device) + 0.5) / rows * (y1 - y0)
-        x = x0 + (torch.arange(columns, device=maps.device) + 0.5) / columns * (x1 - x0)
-        peaks = maps.new_full((*maps.shape[:2], 2), torch.nan)
-        for i, image in enumerate(maps):
-            px, py = x, y
-            if self.views:  # a letter-box's bars are not on the photograph
-                width, height = self.views[i].photo_size
-                px, py = self.views[i].to_photo(x, y)
-                image = image * (_on(height, py)[:, None] & _on(width, px))
-                px, py = px.clamp(0, width), py.clamp(0, height)
-            best = image.flatten(1).argmax(dim=1)
-            found = torch.stack([px[best % columns], py[best // columns]], dim=1)
-            peaks[i] = torch.where(image.flatten(1).amax(dim=1)[:, None] > 0, found, torch.nan)
-        return peaks
-
-    def _peaks_of_any(self, maps: Tensor) -> Tensor:
-        flat = maps.flatten(2)
-        found = torch.stack(torch.unravel_index(flat.argmax(dim=2), maps.shape[2:]), dim=-1) + 0.5
-        strides = [pixels / cells for pixels, cells in zip(self.input_size, maps.shape[2:], strict=True)]
-        places = (found * found.new_tensor(strides)).flip(-1)
-        return torch.where(flat.amax(dim=2, keepdim=True) > 0, places, torch.nan)
+            return peaks_of_any(maps, self.input_size)
+        whole = len(self.raws) > 1  # several layers' maps are fused at the input's size
+        peaks = [self._place(i).peaks(image, whole) for i, image in enumerate(maps)]
+        return torch.stack(peaks) if peaks else maps.new_zeros((*maps.shape[:2], 2))
 
     @property
     def warnings(self) -> list[list[str | None]]:
@@ -271,9 +252,9 @@ class Explanation:
         """
         if len(self.input_size) != 2:
             return heatmap.shown([raw[i, target] for raw in self.raws], self.input_size, how=self.fusion)
-        (width, height), _ = self._frame(i)
-        box = self._laid(i)
-        return heatmap.shown([raw[i, target] for raw in self.raws], (height, width), box, self.fusion)
+        place = self._place(i)
+        width, height = place.size
+        return heatmap.shown([raw[i, target] for raw in self.raws], (height, width), place.covered, self.fusion)
 
     def overlay(self, i: int = 0, target: int = 0, **look: Any) -> Image:
         """The map laid over the original photograph, at the photograph's own size.
@@ -292,9 +273,9 @@ class Explanation:
         if len(self.input_size) != 2:
             return self._drawn(i, self.heat(i, target), **look)
         heat = self.heat(i, target).float().cpu().numpy()
-        box = self.targets[i][target].box
-        frame = None if box is None else self._on_photo(i, box)
-        return render.overlay(self.photo(i), heat, seen=self._frame(i)[1], box=frame, **look)
+        place, box = self._place(i), self.targets[i][target].box
+        frame = None if box is None else place.on_photo(box)
+        return render.overlay(self.photo(i), heat, seen=place.seen, box=frame, **look)
 
     def animation(self, path: str | Path, i: int = 0, target: int = 0, **look: Any) -> Path:
         """Write a volume or a clip with its map as an animated GIF, slice after slice; return the path.
@@ -363,13 +344,17 @@ class Explanation:
         return [
             {
                 "path": str(self.photos[i].path) if self.photos and self.photos[i].path else None,
-                "size": list(self._frame(i)[0]),
+                "size": list(self._place(i).size),
                 "predictions": [prediction._asdict() for prediction in self.predictions[i]],
                 "targets": [
                     {
                         "index": named.index,
                         "label": named.label,
-                        **({} if named.box is None else {"box": [round(v, 2) for v in self._on_photo(i, named.box)]}),
+                        **(
+                            {}
+                            if named.box is None
+                            else {"box": [round(v, 2) for v in self._place(i).on_photo(named.box)]}
+                        ),
                         "score": scores[i][j],
                         "probability": _or_none(probabilities[i][j]),
                         "method": self.method,
@@ -399,30 +384,8 @@ class Explanation:
         rest = f"<p>and {len(cells) - 12} more</p>" if len(cells) > 12 else ""
         return f"<div style='display:flex;flex-wrap:wrap'>{figures}</div>{rest}<p>{html.escape(repr(self))}</p>"
 
-    @property
-    def _canvas(self) -> Box:
-        height, width = self.input_size
-        return self.canvas or (0.0, 0.0, float(width), float(height))
-
-    def _laid(self, i: int) -> Box:
-        """The box of the picture that a raw map covers."""
-        if self.canvas is None:
-            return self._frame(i)[1]
-        return self._on_photo(i, self.canvas)
-
-    def _on_photo(self, i: int, box: Box) -> Box:
-        """A box of the network's input on the photograph that it was made of."""
-        x0, y0, x1, y1 = self._frame(i)[1]
-        height, width = self.input_size
-        across, down = (x1 - x0) / width, (y1 - y0) / height
-        return x0 + box[0] * across, y0 + box[1] * down, x0 + box[2] * across, y0 + box[3] * down
-
-    def _frame(self, i: int) -> tuple[tuple[int, int], tuple[float, float, float, float]]:
-        """The picture's (width, height), and the box of it that the network saw."""
-        if self.views:
-            return self.views[i].photo_size, self.views[i].box
-        height, width = self.input_size[-2:] if len(self.input_size) > 1 else (1, *self.input_size)
-        return (width, height), (0.0, 0.0, float(width), float(height))
+    def _place(self, i: int) -> Place:
+        return Place(self.input_size, self.views[i] if self.views else None, self.canvas)
 
 
 def _picture_of(tensor: Tensor) -> Image:
@@ -440,12 +403,6 @@ def _data_uri(picture: Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _on(length: int, position: Tensor) -> Tensor:
-    """Which positions lie on a side of the photograph; the nearest, where it is so thin that none does."""
-    off = (position - length / 2).abs()
-    return off <= max(length / 2, float(off.min()))
 
 
 def _or_none(value: float) -> float | None:

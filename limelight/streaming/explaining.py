@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limelight.answers import predictions_of
 from limelight.cut import LayerSpec
 from limelight.errors import InputError, ZeroMapWarning
-from limelight.explainer import compare, predictions_of
+from limelight.explainer import compare
 from limelight.explanation import Explanation
 from limelight.methods.registry import Method
 from limelight.models import Model
