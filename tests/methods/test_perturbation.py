@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -105,7 +105,9 @@ def test_shapley_values_are_complete():
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore::limelight.errors.ZeroMapWarning")  # of some networks all four values are negative
 @given(seed=st.integers(0, 2**16))
+@example(seed=153)
 @settings(max_examples=8, deadline=None)
 def test_kernel_shap_of_few_segments_is_the_mean_over_all_orders(seed):
     """Shapley's own definition: what a segment adds when it joins those before it, averaged over the 24 orders of 4."""
