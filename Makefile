@@ -29,7 +29,7 @@ gallery: $(VENV)/demo.installed ## Draw every method on six photographs; minutes
 test test-slow: export OMP_NUM_THREADS = 1
 
 test: $(VENV)/test.installed ## Run the default tests
-	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/test.installed ## Run all the tests, the slow ones too
 	@$(BIN)/python -m pytest -n auto

@@ -75,8 +75,10 @@ def test_score_cam_with_corners_as_in_pytorch_grad_cam(name, layer, monkeypatch)
     ("method", "theirs", "options"),
     [
         (ll.methods.ScoreCAM, "ScoreCAM", {}),
-        (ll.methods.ISCAM(steps=1), "ISCAM", {"num_samples": 1}),
-        (ll.methods.SSCAM(samples=1, std=0.0), "SSCAM", {"num_samples": 1, "std": 1e-12}),
+        pytest.param(ll.methods.ISCAM(steps=1), "ISCAM", {"num_samples": 1}, marks=pytest.mark.slow),
+        pytest.param(
+            ll.methods.SSCAM(samples=1, std=0.0), "SSCAM", {"num_samples": 1, "std": 1e-12}, marks=pytest.mark.slow
+        ),
     ],
     ids=["scorecam", "iscam", "sscam"],
 )
