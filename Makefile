@@ -28,6 +28,9 @@ gallery: $(VENV)/demo.installed ## Draw every method on six photographs; minutes
 # One process a core, one thread a process: two that spin for the same core take twice the time.
 test test-slow: export OMP_NUM_THREADS = 1
 
+# Other examples each time: what they find is kept as an example of its test.
+test-slow: export HYPOTHESIS_PROFILE = default
+
 test: $(VENV)/test.installed ## Run the default tests
 	@$(BIN)/python -m pytest -n auto -m "not slow"
 

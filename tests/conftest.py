@@ -1,10 +1,15 @@
-"""What every test stands on: one thread, known random numbers."""
+"""What every test stands on: one thread, known random numbers, the same examples each time."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+from hypothesis import settings
 
+settings.register_profile("same", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))  # "default": other examples each time, to explore
 pytest.register_assert_rewrite("tests.networks")
 
 

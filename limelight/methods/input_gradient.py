@@ -251,8 +251,9 @@ def guided_integrated_gradients(
     """Integrated gradients on a path that moves first the pixels to which the score is least sensitive.
 
     Kapishnikov et al. 2021, with their bound on how far the path may stray. Signed, and complete to the
-    precision of ``steps``. Every value is where it stands on its own way from the baseline (0) to the image (1); a step
-    shortens the whole way left, the L1 distance, by one share, giving it to the values with the smallest gradients.
+    precision of ``steps`` and of ``distance``, by up to twice which a value goes at one gradient. Every value is where
+    it stands on its own way from the baseline (0) to the image (1); a step shortens the whole way left, the L1
+    distance, by one share, giving it to the values with the smallest gradients.
 
     Args:
         activations: where the path ends.

@@ -232,13 +232,14 @@ def test_completeness_of_smooth_networks(network: nn.Module, baseline: float | s
 def test_completeness_of_relu_networks(network: nn.Module):
     """To 2 % of the map's mass with 200 steps, as the gradient jumps along the line.
 
-    To 6 % on the guided path, where a value goes up to 4 % of its way in one step, at the gradient of its beginning.
+    To 6 % on the guided path, where a value goes up to 1 % of its way in one step, at the gradient of its beginning;
+    with the default ``distance``, where it goes up to 4 %, one network in twenty is further off, up to 11 %.
     """
     images = pictures(2, 8, torch.float64)
     for method, tolerance, options in (
         ("integratedgradients", 0.02, {"steps": 200}),
         ("gradientshap", 0.02, {"samples": 200, "noise": 0.0}),
-        ("guidedintegratedgradients", 0.06, {"steps": 200}),
+        ("guidedintegratedgradients", 0.06, {"steps": 200, "distance": 0.005}),
     ):
         found = raw(network, images, method, **options)
         gap = total(found) - differences(network, images, torch.zeros_like(images))
