@@ -161,7 +161,7 @@ def against_batches(
     kinds: dict[str, dict[str, Any]] = {
         "": {},
         ", channels last": {"memory_format": torch.channels_last},
-        ", bfloat16": {"dtype": torch.bfloat16},
+        ", bfloat16": {"memory_format": torch.contiguous_format, "dtype": torch.bfloat16},
     }
     for kind, change in kinds.items():
         network, image = network.to(**change), image.to(**change)

@@ -160,6 +160,9 @@ class Head:
 
     def _runner(self, count: int, graph: bool) -> Alone | _Whole:
         whole = _Whole(self.captured, self.k)
+        at_input = self.captured.sites[self.k].module is None
+        if at_input and not graph:  # this head is the network: nothing is gained by recording it
+            return whole
         if not self.raw and not self.layout.by_image:  # recordings take the first axis for the images
             return whole
         return alone(self.captured, self.k, graph, count * self.batch >= WORTH) or whole

@@ -37,7 +37,7 @@ def resize(maps: Float[Tensor, "... *grid"], size: Sequence[int]) -> Float[Tenso
         return place(maps, (size[0], size[1]), (0, 0, size[1], size[0]))
     with torch.autocast(maps.device.type, enabled=False):
         for d, pixels in enumerate(size, start=maps.ndim - len(size)):
-            weights = _interpolation(maps.shape[d], pixels, 0.0, float(pixels), like=maps)
+            weights = interpolation(maps.shape[d], pixels, maps)
             maps = (maps.movedim(d, -1) @ weights.T).movedim(-1, d)
     return maps
 
@@ -51,14 +51,15 @@ def place(
     Two small matrix products, one for the rows and one for the columns: exact for any box, and fast in every engine.
     """
     x0, y0, x1, y1 = box
-    rows = _interpolation(maps.shape[-2], size[0], y0, y1, like=maps)
-    columns = _interpolation(maps.shape[-1], size[1], x0, x1, like=maps)
+    rows = interpolation(maps.shape[-2], size[0], maps, y0, y1)
+    columns = interpolation(maps.shape[-1], size[1], maps, x0, x1)
     with torch.autocast(maps.device.type, enabled=False):
         return rows @ maps @ columns.T
 
 
-def _interpolation(cells: int, pixels: int, start: float, end: float, like: Tensor) -> Tensor:
-    """``(pixels, cells)`` weights of linear interpolation for cells spread evenly from ``start`` to ``end``."""
+def interpolation(cells: int, pixels: int, like: Tensor, start: float = 0.0, end: float | None = None) -> Tensor:
+    """``(pixels, cells)`` weights of linear interpolation for cells spread evenly from ``start`` to ``end`` (all)."""
+    end = float(pixels) if end is None else end
     centres = torch.arange(pixels, device=like.device, dtype=torch.float64) + 0.5
     position = (centres - start) / (end - start) * cells - 0.5
     held = position.clamp(0, cells - 1)  # half a cell at each border keeps the border cell's value

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from limelight.cut import INPUT
 from limelight.errors import MethodError
 from limelight.head import Head
+from limelight.heatmap import interpolation
 from limelight.methods.registry import register
 from limelight.methods.stable import fitted
 
@@ -94,17 +94,16 @@ def rise(
     """
     height, width = activations.shape[-2:]
     random = torch.Generator().manual_seed(seed)
-    grids = (torch.rand(samples, 1, cells + 1, cells + 1, generator=random) < keep).float().to(activations.device)
+    grids = (torch.rand(samples, cells + 1, cells + 1, generator=random) < keep).float().to(activations.device)
     step = (-(-height // cells), -(-width // cells))
-    shifts = torch.stack([torch.randint(side, (samples,), generator=random) for side in step], dim=1).tolist()
-    size = ((cells + 1) * step[0], (cells + 1) * step[1])
+    shifts = [torch.randint(side, (samples, 1), generator=random) for side in step]
+    down, across = (
+        (shift + torch.arange(side)).to(grids.device) for shift, side in zip(shifts, (height, width), strict=True)
+    )
+    rows, columns = (interpolation(cells + 1, (cells + 1) * side, grids) for side in step)
 
     def masks(few: Tensor) -> Tensor:
-        large = F.interpolate(grids[few], size, mode="bilinear", align_corners=False)[:, 0]
-        chosen = [shifts[i] for i in few.tolist()]
-        return torch.stack(
-            [mask[y : y + height, x : x + width] for mask, (y, x) in zip(large, chosen, strict=True)]
-        ).to(activations.dtype)
+        return (rows[down[few]] @ grids[few] @ columns[across[few]].mT).to(activations.dtype)
 
     def ask(few: Tensor) -> Tensor:
         seen = head.scores(lambda some: activations * masks(few[some.cpu()])[:, None, None], len(few))
