@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from limelight.progress import paced, watched
 if TYPE_CHECKING:
     import torch
 
-    from limelight.streaming.job import Format, Job
+    from limelight.streaming.job import Format, Job, Tick
 
 TOLD = 20
 """Pictures that can't be used and are named one by one; the table names all."""
@@ -47,13 +47,16 @@ def explain_many(
     engine: str,
     shard: int,
     workers: int | None,
+    ray: str | None,
 ) -> None:
     """Do the job, and exit as ``limelight explain`` does."""
     from limelight.colormaps import colormap
-    from limelight.streaming.job import job
+    from limelight.streaming.job import begun_with, job
 
     if name := look.get("colormap"):
         colormap(name)
+    if engine == "auto":  # another trial could choose another: a table is made by one
+        engine = begun_with(out) or engine
     loaded = load_model(model, weights, device)
     target, methods, layer = target_of(targets, top, loaded.labels), method.split(","), list(layers) or None
     ready = job(
@@ -73,7 +76,7 @@ def explain_many(
     )
     like = next(loaded.network.parameters(), None)
     processes = _workers(None if like is None else like.device) if workers is None else workers
-    _run(ready, processes, out, as_json)
+    _run(ready, _on_ray(ready, ray, workers) if ray else ready.run(processes), out, as_json)
     _finish(ready, out, as_json)
 
 
@@ -83,7 +86,13 @@ def _workers(device: torch.device | None) -> int:
     return max(processors // 4, 1) if device is None or device.type == "cpu" else max(processors - 1, 1)
 
 
-def _run(ready: Job, workers: int, out: Path, as_json: bool) -> None:
+def _on_ray(ready: Job, address: str, workers: int | None) -> Iterator[Tick]:
+    from limelight.streaming.cluster import run_on_ray
+
+    return run_on_ray(ready, address, workers)
+
+
+def _run(ready: Job, ticks: Iterator[Tick], out: Path, as_json: bool) -> None:
     """Run to the end, telling how far it is; ends the program when something stops it after a part was written."""
     total, before, start, fresh, told = ready.listing.count, ready.done, time.monotonic(), 0, 0
     shown = watched() and not as_json
@@ -92,7 +101,7 @@ def _run(ready: Job, workers: int, out: Path, as_json: bool) -> None:
     _event(as_json, "begin", pictures=total, done=before, shard=ready.listing.shard, shards=ready.listing.shards)
     try:
         with paced("explaining", "pictures", total, before, shown) as tell:
-            for tick in ready.run(workers):
+            for tick in ticks:
                 fresh += tick.pictures
                 tell(tick.pictures)
                 for path, error in tick.troubles:

@@ -33,6 +33,7 @@ LONG = 20
 TARGET = "A class; may be repeated.  [default: the predicted one]"
 METHOD = "A name from `limelight methods`; several with commas between."
 FORMAT = "For many: a table (parquet), overlays (png), both.  [default: both, for a list or a tar]"
+RAY = "A Ray cluster that does the shards: its address, auto, or local to start one here."
 WORKERS = "Processes that read pictures for a table.  [default: by the processors]"
 LAYER = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
 
@@ -55,6 +56,7 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @pictures("--legend", is_flag=True, help="Draw a scale below the picture.")
 @many("--format", type=click.Choice(["png", "parquet", "both"]), help=FORMAT)
 @many("--workers", type=click.IntRange(min=0), metavar="N", help=WORKERS)
+@many("--ray", metavar="ADDRESS", help=RAY)
 @many("--shard", type=NATURAL, default=256, metavar="N", show_default=True, help="Pictures to a part of the table.")
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout; with --format, a line an event.")
 def explain(
@@ -64,6 +66,7 @@ def explain(
     format: Any,
     workers: int | None,
     shard: int,
+    ray: str | None,
     colormap: str | None,
     alpha: float | None,
     contours: bool,
@@ -89,10 +92,12 @@ def explain(
     look = {name: value for name, value in chosen.items() if value is not None}
     from limelight.streaming import sources
 
-    if format or any(sources.many(photo) for photo in photos):
+    if format or ray or any(sources.many(photo) for photo in photos):
         from limelight.commands.at_scale import explain_many
 
-        explain_many(photos, out or DEFAULT_OUT, format or "both", look, as_json, workers=workers, shard=shard, **how)
+        explain_many(
+            photos, out or DEFAULT_OUT, format or "both", look, as_json, workers=workers, shard=shard, ray=ray, **how
+        )
         return
     folder = out or (None if as_json else DEFAULT_OUT)
     records: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ further off than that; rounding is not.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.cut import module_at
-from limelight.errors import ModelError
+from limelight.errors import ModelError, ZeroMapWarning
 from limelight.step import Answer, Step
 
 FACTOR = 4.0
@@ -118,6 +119,13 @@ def compared(step: Step, engine: Callable[..., dict[str, Tensor]], batches: Sequ
     def off(answers: Sequence[Answer], others: Sequence[Answer]) -> dict[str, list[float]]:
         return _off(_rows(answers, settled), _rows(others, settled))
 
+    if not any(answer.map.any() for answer in _rows(own, settled)):
+        warnings.warn(
+            "every map that the graph was held against is zero, so that their agreement says nothing: try another "
+            "layer, or another target",
+            ZeroMapWarning,
+            stacklevel=2,
+        )
     from_own = off(found, own)
     same = [_same(a, [b])[rows] for a, b, rows in zip(found, own, settled, strict=True)]
     return Agreement(

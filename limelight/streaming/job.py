@@ -12,7 +12,7 @@ import torch
 
 from limelight import __version__
 from limelight.cut import LayerSpec
-from limelight.errors import InputError
+from limelight.errors import InputError, ModelError
 from limelight.explanation import Explanation
 from limelight.files import aside
 from limelight.methods.registry import Method, get
@@ -97,12 +97,18 @@ class Job:
 
         Raises:
             InputError: a part can't be written, or a process was killed. The parts that are there stay.
+            ModelError: the network fails on every picture of the first batch.
         """
         rows: list[Row] = []
+        works = False
         plan = slots(self.listing, self.left if shards is None else shards, self.batch_size)
         pin = torch.cuda.is_available() and workers > 0
         for batch in self.decoder.batches(plan, workers, pin):
+            usable = any(not picture.error for picture in batch.pictures)
             rows += self.explained(batch)
+            works = works or any(not picture.error for picture in batch.pictures)
+            if usable and not works:
+                raise ModelError(next(picture.error for picture in batch.pictures[::-1] if picture.error))
             shard, last = batch.slot.shard, batch.slot.stop == self.listing.size(batch.slot.shard)
             if last:
                 self.parts.put(shard, table(rows, self.maps))
@@ -111,13 +117,10 @@ class Job:
             yield Tick(len(batch.pictures), shard if last else None, troubles)
 
     def explained(self, batch: Batch) -> list[Row]:
-        """The rows of a batch, its overlays drawn."""
+        """The rows of a batch, its overlays drawn. A picture that the network fails on gets an error, and no map."""
         start = batch.slot.shard * self.listing.shard + batch.slot.first
-        found: list[list[Row]] = [
-            [failed(start + place, picture)] if picture.error else [] for place, picture in enumerate(batch.pictures)
-        ]
-        for places, images in batch.groups:
-            explanations = self.explain(images)
+        found: list[list[Row]] = [[] for _ in batch.pictures]
+        for places, explanations in self._answers(batch):
             pictures = [batch.pictures[place] for place in places]
             rows = rows_of([start + place for place in places], pictures, explanations, self.known)
             for i, (place, own) in enumerate(zip(places, rows, strict=True)):
@@ -126,7 +129,30 @@ class Job:
                     _judge([explanation[i] for explanation in explanations], own)
                 if self.look is not None:
                     self._draw([explanation[i] for explanation in explanations], own, batch, place)
+        for place, picture in enumerate(batch.pictures):
+            if picture.error:
+                found[place] = [failed(start + place, picture)]
         return [row for own in found for row in own]
+
+    def _answers(self, batch: Batch) -> Iterator[tuple[list[int], list[Explanation]]]:
+        """Places in a batch, and what is explained of them: a group that fails is halved until what fails is alone."""
+        waiting = batch.groups[::-1]
+        while waiting:
+            places, images = waiting.pop()
+            try:
+                explanations = self.explain(images)
+            except RuntimeError as error:
+                if len(places) > 1:
+                    half = len(places) // 2
+                    waiting += [(places[half:], images[half:]), (places[:half], images[:half])]
+                    continue
+                (place,) = places
+                picture = batch.pictures[place]
+                said = " ".join(str(error).split()) or type(error).__name__
+                told = f"{picture.item.path}: the network failed on it: {said[:300]}"
+                batch.pictures[place] = picture._replace(error=told)
+            else:
+                yield places, explanations
 
     def _draw(self, explanations: Sequence[Explanation], rows: list[Row], batch: Batch, place: int) -> None:
         """The overlays of one picture, in a folder for its shard: a folder of a million files serves nobody."""
@@ -226,6 +252,7 @@ def job(
             "pictures": [listing.count, listing.digest],
             "shard": shard,
             "batch_size": batch_size,
+            "engine": "eager" if engine is None else getattr(engine, "name", "given"),
         }
         parts = Parts.open(out, manifest, "job")
     return Job(
@@ -239,6 +266,14 @@ def job(
         look=None if format == "parquet" else dict(look or {}),
         check=check_maps,
     )
+
+
+def begun_with(out: str | Path) -> str | None:
+    """The engine of the job that a folder holds; None where it holds none."""
+    try:
+        return Parts.found(out).manifest.get("engine")
+    except InputError:
+        return None
 
 
 def summary(parts: Parts) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from limelight.errors import ModelError
+from limelight.errors import ModelError, ZeroMapWarning
 from limelight.export.agreement import _nudged, _with, compared
 from limelight.methods import get
 from limelight.step import Step, step_of
@@ -122,4 +122,14 @@ def test_images_that_single_precision_does_not_settle_say_nothing():
             tensor.copy_(tensor[:1].expand_as(tensor))
     step = asked(network)
     with pytest.raises(ModelError, match="on no image of noise is it settled which class"):
+        compared(step, engine(step), BATCHES)
+
+
+def test_maps_that_are_all_zero_are_told():
+    """Whatever zeroes them, the graph agrees perfectly: of what a map shows it has proved nothing."""
+    network = small()
+    with torch.no_grad():
+        network.fc.weight[2].zero_()
+    step = asked(network, target=2)
+    with pytest.warns(ZeroMapWarning, match="every map that the graph was held against is zero"):
         compared(step, engine(step), BATCHES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 import torch
 
 import limelight as ll
-from limelight.errors import InputError, TargetError
+from limelight.errors import InputError, ModelError, TargetError
 from limelight.parts import Parts
-from limelight.streaming.job import job, summary
+from limelight.streaming.decoding import slots
+from limelight.streaming.job import begun_with, job, summary
 from limelight.streaming.table import ZERO, maps_of, spread
 from tests.pictures import write_broken
 from tests.streaming.conftest import encoded, packed
@@ -84,6 +86,46 @@ def test_a_bad_picture_is_a_row_with_its_error(model, photos, tmp_path, workers)
     assert sum(len(tick.troubles) for tick in ticks) == len(broken)
     told = summary(Parts.found(tmp_path / "out"))
     assert (told["pictures"], told["errors"], told["maps"]) == (len(broken) + 7, len(broken), 7)
+
+
+def test_a_picture_that_the_network_fails_on_is_a_row_with_its_error(model, photos, tmp_path):
+    """Those that ran beside it keep their maps."""
+
+    def maps(images):
+        if len(images) > 1 or images.mean() > dull:
+            raise RuntimeError("shape mismatch\nin layer 3")
+        return torch.randn(1, len(LABELS)), torch.zeros(1, dtype=torch.int64), torch.rand(1, 4, 4)
+
+    ready = job(model, [photos], tmp_path / "out", engine=maps, shard=3, batch_size=3)
+    batches = ready.decoder.batches(slots(ready.listing, ready.left, 3), workers=0)
+    dull = sorted(float(image.mean()) for batch in batches for _, images in batch.groups for image in images)[-2]
+    ticks = list(ready.run())
+    (bad,) = (row for row in rows(tmp_path / "out") if row["error"])
+    assert bad["error"] == f"{bad['path']}: the network failed on it: shape mismatch in layer 3"
+    assert bad["map"] is None
+    assert [path for tick in ticks for path, _ in tick.troubles] == [bad["path"]]
+    assert summary(Parts.found(tmp_path / "out"))["maps"] == 6
+
+
+def test_a_table_is_made_by_one_engine(model, photos, tmp_path):
+    """Which one is remembered, for whoever let it be chosen: another trial may choose another."""
+    engine = ll.engine("eager", model)
+    assert begun_with(tmp_path / "out") is None
+    run(model, [photos], tmp_path / "out", engine=engine)
+    assert begun_with(tmp_path / "out") == "eager"
+    with pytest.raises(InputError, match="not the same: engine"):
+        job(model, [photos], tmp_path / "out", engine=replace(engine, name="onnx"), shard=3, batch_size=2)
+
+
+def test_a_network_that_fails_on_all_of_the_first_batch_stops_the_job(model, photos, tmp_path):
+    """A million rows with the same error serve nobody."""
+
+    def never(images):
+        raise RuntimeError("no kernel image is available")
+
+    with pytest.raises(ModelError, match="the network failed on it: no kernel image"):
+        run(model, [photos], tmp_path / "out", engine=never)
+    assert not Parts.found(tmp_path / "out").done()
 
 
 def test_what_was_done_is_not_done_again(model, photos, tmp_path):
