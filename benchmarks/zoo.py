@@ -1,36 +1,48 @@
 """Every architecture of timm and torchvision, explained without a hint, and held against full autograd.
 
-    python -m benchmarks.zoo [NAME ...] [--most MILLIONS] [--peers] [--out FILE]     one JSON line a network; resumable
+    python -m benchmarks.zoo [NAME ...] [--first N] [--most MILLIONS] [--out FILE]   one JSON line a network; resumable
+    python -m benchmarks.zoo --peers [--sample N] [--out FILE]                       what the peers make of the same
     python -m benchmarks.zoo --table FILE [--peers-table FILE]                       the page docs/zoo.md of it
 
-Weights are random, but alive (:func:`awake`). A network is right if ``limelight.explain(network, images)``, told
-nothing else, gives a map that is finite, not constant, has as many cells as the layer's grid, differs between two
-classes if the gradients do, and equals Grad-CAM written out with the whole network under autograd, the cells read as
-the library that made the network reads them.
+All of torchvision's classification, video, segmentation and detection networks, then timm's, family by family, each
+family's smallest first; of names that stand for one and the same network (``timm``'s tags for other sizes of input or
+other weights) the first. Weights are random, but alive (:func:`awake`). A network is right if
+``limelight.explain(network, images)``, told no layer and no layout, gives a map that is finite, not constant, has as
+many cells as the layer's grid, differs between two questions if the gradients do, and equals Grad-CAM written out with
+the whole network under autograd, the cells read as the library that made the network reads them.
+
+What is asked: a classifier's likeliest and unlikeliest class; a segmenter's predicted region, and the mean of another
+class; a detector's first two detections (:mod:`benchmarks.zoo_dense`).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import re
+import random
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import zoo_dense
+
 OUT = Path("out/zoo.jsonl")
 SIZES = (64, 128, 224, 256, 299, 320, 384)
-"""Inputs tried, the smallest first: it has to run, and the last grid needs more than one cell."""
+"""Inputs tried, the smallest first: it has to run."""
 SECONDS = 240
 """A network that takes longer is written down as too slow for this machine."""
+Question = int | Callable[[Any], Tensor]
+"""A class, or outputs to scores ``(batch,)``."""
 CLOSE = 1e-3
 """How far the map may be from the reference, as a share of the reference's largest value."""
 
@@ -39,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the zoo from the command line."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.zoo", description=__doc__)
     options.add_argument("names", nargs="*", help="as timm:NAME or torchvision:NAME; all if none")
-    options.add_argument("--most", type=float, default=30, help="million parameters")
+    options.add_argument("--first", type=int, help="so many of them, with those that are done")
+    options.add_argument("--sample", type=int, help="so many of those, drawn at random, always the same")
+    options.add_argument("--most", type=float, default=30, help="million parameters of a network of timm")
     options.add_argument("--peers", action="store_true", help="run the peers instead")
     options.add_argument("--again", action="store_true", help="those that failed once more")
     options.add_argument("--out", type=Path, default=OUT)
@@ -59,8 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return not (chosen.again and (record.get("error") or record.get("wrong")))
 
     done = {record["name"] for record in read(chosen.out) if finished(record)}
-    for name in chosen.names or selection():
-        if name in done or (name.partition(":")[2] not in SMALLEST and parameters(name) > chosen.most * 1e6):
+    names = chosen.names or selection(chosen.most * 1e6, chosen.out.with_name("zoo-names.json"))
+    names = [name for name in names[: chosen.first] if not (chosen.peers and zoo_dense.kind(name))]
+    if chosen.sample:
+        names = random.Random(0).sample(sorted(names), min(chosen.sample, len(names)))
+    for name in names:
+        if name in done:
             continue
         record = peers_at(name) if chosen.peers else explained(name)
         with chosen.out.open("a") as file:
@@ -79,46 +97,50 @@ def read(path: Path) -> list[dict[str, Any]]:
 # ---- which networks
 
 
-def selection() -> Iterator[str]:
-    """Names of the zoo: torchvision's, then timm's, one of every family at a time, the small ones by their names."""
+def selection(most: float, known: Path) -> list[str]:
+    """Names of the zoo: torchvision's, then timm's, one of every family at a time, each family's smallest first.
+
+    Of timm's no network has more than ``most`` parameters, but for the smallest of its family. What a name stands for
+    is found by building it without memory, which takes minutes for all of them and is kept in the file ``known``.
+    """
     import timm
     from timm.models._registry import _model_to_module
     from torchvision import models
 
-    for kind in (models, models.video):
-        plain = [name for name in models.list_models(module=kind) if not name.startswith("quantized")]
-        yield from (f"torchvision:{name}" for name in plain)
-    families: dict[str, list[str]] = {}
+    kinds = (models, models.video, models.segmentation, models.detection)
+    plain = [name for kind in kinds for name in models.list_models(module=kind) if not name.startswith("quantized")]
+    facts = json.loads(known.read_text()) if known.exists() else {}
+    families: dict[str, list[tuple[int, str, str]]] = {}
     for name in timm.list_models():
-        if not BIG.search(name) or name in SMALLEST:
-            families.setdefault(_model_to_module[name], []).append(f"timm:{name}")
-    for some in zip_longest(*families.values()):
-        yield from filter(None, some)
+        if name not in facts:
+            facts[name] = anatomy(f"timm:{name}")
+        size, kind = facts[name]
+        families.setdefault(_model_to_module[name], []).append((size, kind, f"timm:{name}"))
+    known.write_text(json.dumps(facts))
+    rows = zip_longest(*(_distinct(sorted(family), most) for family in families.values()))
+    return [*(f"torchvision:{name}" for name in plain), *(name for row in rows for name in row if name)]
 
 
-BIG = re.compile(
-    "large|huge|giant|xl|so400m|so150m2|_[lhgx]_|_[lhg]$|base|152|20[01]|269|264|320|420|1001|b[5-9]|x32d|32x8|32x16|"
-    "32x48|64x4d|f[2-7]$|_b_|[1-9]b_|[1-9]00m|big|x64|_384|_448|_512|_560|_1024|x16_|x4_clip|s48|m36|m48"
-)
-"""Names that say that a network or its input is large; what remains may be so all the same."""
-SMALLEST = (
-    "beit_base_patch16_224",
-    "naflexvit_base_patch16_gap",
-    "nasnetalarge",
-    "pnasnet5large",
-    "samvit_base_patch16",
-)
-"""The smallest of families that have none that is small."""
+def _distinct(family: Sequence[tuple[int, str, str]], most: float) -> list[str]:
+    """The family's names, smallest first: each network once, the first whatever its size."""
+    first = {kind: (size, name) for size, kind, name in reversed(family)}
+    kept = sorted(first.values())
+    return [name for place, (size, name) in enumerate(kept) if not place or size <= most]
 
 
-def parameters(name: str) -> int:
-    """How many a network has, built without memory; none if it can't be."""
+def anatomy(name: str) -> tuple[int, str]:
+    """How many parameters a network has, and a mark of its modules and tensors; built without memory.
+
+    One that can't be is told apart by its name, and taken for small.
+    """
     try:
         with torch.device("meta"):
             network = create(name, 224)
     except Exception:  # it is built for what it is
-        return 0
-    return sum(parameter.numel() for parameter in network.parameters())
+        return 0, name
+    shapes = [tuple(value.shape) for value in network.state_dict().values()]
+    mark = hashlib.sha256(f"{network}{shapes}".encode()).hexdigest()[:16]
+    return sum(parameter.numel() for parameter in network.parameters()), mark
 
 
 # ---- a network, its input, its reference
@@ -135,11 +157,11 @@ def build(name: str) -> tuple[nn.Module, Tensor]:
         torch.manual_seed(0)
         try:
             network = create(name, size)
-            images = torch.randn(2, *shape(name, network, size))
+            draw = torch.rand if zoo_dense.kind(name) == "detection" else torch.randn
+            images = draw(2, *shape(name, network, size))
             with torch.no_grad():
                 network.eval()(images[:1])
-            if cells(network, images) >= 2:
-                return awake(network, images), images
+            return awake(network, images), images
         except Exception as error:  # the size is not one of this network's
             told = RuntimeError(f"{type(error).__name__}: {str(error)[:200]}")
     raise told
@@ -149,7 +171,7 @@ def sizes(name: str) -> list[int]:
     """The sizes to try."""
     source, _, plain = name.partition(":")
     if source == "torchvision":
-        return [64, 112, 224] if is_video(plain) else [64, 96, 128, 224, 299]
+        return [64, 112, 224] if is_video(plain) else [64, 96, 112, 128, 224, 299]
     import timm
 
     own = timm.get_pretrained_cfg(plain)
@@ -168,9 +190,7 @@ def create(name: str, size: int) -> nn.Module:
     """The network, for a size where it has to be told."""
     source, _, plain = name.partition(":")
     if source == "torchvision":
-        from torchvision import models
-
-        return models.get_model(plain, weights=None, **_plain(name), **_sized(plain, size))
+        return _of_torchvision(name, size)
     import timm
 
     own = timm.get_pretrained_cfg(plain)
@@ -181,16 +201,21 @@ def create(name: str, size: int) -> nn.Module:
         return timm.create_model(plain)
 
 
-def _sized(plain: str, size: int) -> dict[str, Any]:
-    """What torchvision's networks for one size are told about it."""
-    if plain.startswith("vit_"):
-        return {"image_size": size}
-    return {"spatial_size": (size, size)} if plain.startswith("mvit") else {}
+def _of_torchvision(name: str, size: int) -> nn.Module:
+    from torchvision import models
+    from torchvision.models.video import mvit
 
-
-def _plain(name: str) -> dict[str, Any]:
     plain = name.partition(":")[2]
-    return {"init_weights": False} if plain in ("inception_v3", "googlenet") or plain.startswith("vgg") else {}
+    if zoo_dense.kind(name):
+        return models.get_model(plain, **zoo_dense.options(name))
+    told: dict[str, Any] = {"weights": None}
+    if plain in ("inception_v3", "googlenet") or plain.startswith("vgg"):
+        told["init_weights"] = False
+    if plain.startswith("vit_"):
+        told["image_size"] = size
+    own = mvit.MViT  # the builders say 224, the class takes any size
+    with mock.patch.object(mvit, "MViT", lambda **facts: own(**facts | {"spatial_size": (size, size)})):
+        return models.get_model(plain, **told)
 
 
 def shape(name: str, network: nn.Module, size: int) -> tuple[int, ...]:
@@ -200,24 +225,6 @@ def shape(name: str, network: nn.Module, size: int) -> tuple[int, ...]:
         return (3, 16, size, size)
     channels = getattr(network, "pretrained_cfg", {}).get("input_size", (3,))[0] if source == "timm" else 3
     return (channels, size, size)
-
-
-def cells(network: nn.Module, images: Tensor) -> int:
-    """How many cells the largest tensor with a grid has at the network's end: at one cell nothing can be shown."""
-    most = [0]
-
-    def look(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim >= 3:
-            most[0] = output[0].numel() // max(min(output.shape[1], output.shape[-1]), 1) if output.ndim == 3 else 2
-            if output.ndim >= 4:
-                most[0] = max(output.shape[2:].numel(), output.shape[1:-1].numel() if output.shape[-1] > 1 else 1)
-
-    handles = [module.register_forward_hook(look) for module in network.modules() if not list(module.children())]
-    with torch.no_grad():
-        network(images[:1])
-    for handle in handles:
-        handle.remove()
-    return max(most[0], 2)
 
 
 def awake(network: nn.Module, images: Tensor) -> nn.Module:
@@ -256,39 +263,57 @@ def awake(network: nn.Module, images: Tensor) -> nn.Module:
     return network.eval()
 
 
-def reference(network: nn.Module, images: Tensor, layer: str, classes: Sequence[int], axes: str) -> list[Tensor]:
-    """Grad-CAM with the whole network under autograd, for each class: ``(batch, *grid)``.
+def reference(
+    network: nn.Module, images: Tensor, layers: Mapping[str, str], questions: Sequence[Question]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Grad-CAM with the whole network under autograd: each layer's ``(batch, questions, *cells)``.
 
-    ``axes`` says how the layer's tensor is read: "first", "last", or "tokens P" with so many tokens before the cells.
+    ``layers`` says how each one's tensor is read: "first", "last", "row", or "tokens P" with so many tokens before the
+    cells. The second tensor, ``(batch, questions)``, says whether a score depends on the layer at all.
     """
-    name, _, call = layer.partition("@")
-    kept: list[Tensor] = []
-    module = network.get_submodule(name)
+    kept: dict[str, list[Tensor]] = {layer: [] for layer in layers}
 
-    def keep(module: nn.Module, args: Any, given: Any) -> Any:
-        output = given if isinstance(given, Tensor) else next(each for each in given if isinstance(each, Tensor))
-        if not output.requires_grad:
-            output.requires_grad_()
-        output.retain_grad()
-        kept.append(output)
-        return output.clone() if isinstance(given, Tensor) else None  # networks change what they are given in place
+    def keeper(layer: str) -> Callable[..., Any]:
+        def keep(module: nn.Module, args: Any, given: Any) -> Any:
+            output = tensor_in(given)
+            if not output.requires_grad:
+                output.requires_grad_()
+            output.retain_grad()
+            kept[layer].append(output)
+            return output.clone() if isinstance(given, Tensor) else None  # networks change what they are given in place
 
-    handle = module.register_forward_hook(keep)
-    maps = []
+        return keep
+
+    handles = [network.get_submodule(each.partition("@")[0]).register_forward_hook(keeper(each)) for each in layers]
+    maps: dict[str, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in layers}
     try:
-        for index in classes:
-            kept.clear()
+        for question in questions:
+            for tensors in kept.values():
+                tensors.clear()
             with torch.enable_grad():
-                scores = logits(network(images.clone().requires_grad_()))[:, index]
+                outputs = network(images.clone().requires_grad_())
+                scores = question(outputs) if callable(question) else logits(outputs)[:, question]
                 scores.sum().backward()
-            taken = kept[int(call) - 1 if call else -1]
-            assert taken.grad is not None
-            activations, gradients = (cells_of(each.detach().float(), axes) for each in (taken, taken.grad))
-            maps.append(torch.einsum("bc,bc...->b...", gradients.flatten(2).mean(2), activations))
+            for layer, axes in layers.items():
+                call = layer.partition("@")[2]
+                taken = kept[layer][int(call) - 1 if call else -1]
+                slope = torch.zeros_like(taken) if taken.grad is None else taken.grad
+                activations, gradients = (cells_of(each.detach().float(), axes) for each in (taken, slope))
+                weighted = torch.einsum("bc,bc...->b...", gradients.flatten(2).mean(2), activations)
+                maps[layer].append((weighted, gradients.flatten(1).any(dim=1)))
             network.zero_grad(set_to_none=True)
     finally:
-        handle.remove()
-    return maps
+        for handle in handles:
+            handle.remove()
+    return {
+        layer: tuple(torch.stack(each, dim=1) for each in zip(*pairs, strict=True)) for layer, pairs in maps.items()
+    }
+
+
+def tensor_in(given: Any) -> Tensor:
+    """A layer's tensor, where it gives several or names them."""
+    several = given.values() if isinstance(given, Mapping) else given
+    return given if isinstance(given, Tensor) else next(each for each in several if isinstance(each, Tensor))
 
 
 def logits(outputs: Any) -> Tensor:
@@ -311,7 +336,7 @@ def cells_of(tensor: Tensor, axes: str) -> Tensor:
 def explained(name: str) -> dict[str, Any]:
     """What limelight makes of a network, told nothing but the network and two images."""
     record: dict[str, Any] = {"name": name}
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         with within(SECONDS):
             network, images = build(name)
@@ -320,34 +345,58 @@ def explained(name: str) -> dict[str, Any]:
     record |= {"input": list(images.shape[1:]), "parameters": sum(p.numel() for p in network.parameters())}
     try:
         with within(SECONDS):
-            record |= checked(network, images)
+            record |= checked(network, images, zoo_dense.asked(name, network, images) if zoo_dense.kind(name) else None)
     except Exception as error:
         record["error"] = line(error)
-    return record | {"seconds": round(time.perf_counter() - began, 1)}
+    return record | {"seconds": round(time.process_time() - began, 1)}
 
 
-def checked(network: nn.Module, images: Tensor) -> dict[str, Any]:
-    """The facts of an explanation, and what is wrong with it."""
+def checked(network: nn.Module, images: Tensor, asked: tuple[Any, Sequence[Question]] | None = None) -> dict[str, Any]:
+    """The facts of an explanation, and what is wrong with it. Asked are two classes unless it is said."""
     import limelight as ll
 
-    with torch.no_grad():
-        scores = logits(network(images))
-    a, b = int(scores[0].argmax()), int(scores[0].argmin())
-    found = ll.explain(network, images, target=ll.each(a, b))
-    raw = found.raw
-    axes, grid = how_to_read(network, images, found.layer, tuple(raw.shape[2:]))
-    truth = torch.stack([each.flatten(1) for each in reference(network, images, found.layer, [a, b], axes)], dim=1)
-    record: dict[str, Any] = {"layer": found.layer, "axes": axes, "grid": list(raw.shape[2:])}
-    wrong = []
-    if not bool(raw.isfinite().all()):
-        wrong.append("not finite")
-    flat = raw.flatten(2)
-    if grid is not None and tuple(raw.shape[2:]) != grid:
-        wrong.append(f"a grid of {tuple(raw.shape[2:])}, not {grid}")
+    if asked is None:
+        with torch.no_grad():
+            scores = logits(network(images))
+        a, b = int(scores[0].argmax()), int(scores[0].argmin())
+        asked = ll.each(a, b), (a, b)
+    target, questions = asked
+    found = ll.explain(network, images, target=target)
+    layers = dict.fromkeys((found.layers[0], found.layers[-1]))
+    record: dict[str, Any] = {"layer": " to ".join(layers), "grid": list(found.raws[0].shape[2:])}
+    wrong: list[str] = []
+    read: dict[str, str] = {}
+    for layer, raw in zip(found.layers, found.raws, strict=True):
+        read[layer], grid = how_to_read(network, images, layer, tuple(raw.shape[2:]))
+        if grid is not None and tuple(raw.shape[2:]) != grid:
+            wrong.append(f"a grid of {tuple(raw.shape[2:])}, not {grid}")
+    record["axes"] = read[found.layers[0]]
+    truths, alive = zip(*reference(network, images, read, questions).values(), strict=True)
+    truth = torch.cat(_read_once([each.flatten(2) for each in truths], alive), dim=2)
+    flat = torch.cat([raw.flatten(2) for raw in found.raws], dim=2)
     if flat.shape != truth.shape:
         return record | {"wrong": [*wrong, f"{flat.shape[2]} cells, not {truth.shape[2]}"]}
+    return record | judged(flat, truth, wrong)
+
+
+def _read_once(truths: Sequence[Tensor], reached: Sequence[Tensor]) -> list[Tensor]:
+    """Of levels ``(batch, questions, cells)`` made one from the other, what is read off the last that a score needs.
+
+    A box is read off one level of a feature pyramid: at the others, although it depends on them, the map is zero.
+    """
+    later = torch.zeros_like(reached[-1])
+    kept = []
+    for truth, alive in zip(reversed(truths), reversed(reached), strict=True):
+        kept.append(truth * (alive & ~later)[..., None])
+        later = later | alive
+    return kept[::-1]
+
+
+def judged(flat: Tensor, truth: Tensor, wrong: Sequence[str]) -> dict[str, Any]:
+    """Maps ``(batch, questions, cells)`` beside the reference, with what is known to be wrong already."""
+    wrong = [*wrong] if bool(flat.isfinite().all()) else ["not finite", *wrong]
     scale = float(truth.abs().max())
-    record["difference"] = float((flat - truth).abs().max()) / max(scale, 1e-30)
+    record: dict[str, Any] = {"difference": float((flat - truth).abs().max()) / max(scale, 1e-30)}
     if scale == 0 and float(flat.abs().max()) == 0:
         record["dead"] = True  # the network lets nothing through here, and the reference says the same
     elif bool(((flat.amax(2) == flat.amin(2)) & (truth.amax(2) > truth.amin(2))).any()):
@@ -355,7 +404,7 @@ def checked(network: nn.Module, images: Tensor) -> dict[str, Any]:
     if record["difference"] > CLOSE:
         wrong.append(f"off by {record['difference']:.2g}")
     if scale and float((truth[:, 0] - truth[:, 1]).abs().max()) > CLOSE * scale and torch.equal(flat[:, 0], flat[:, 1]):
-        wrong.append("blind to the class")
+        wrong.append("blind to the question")
     return record | {"wrong": wrong}
 
 
@@ -370,8 +419,7 @@ def how_to_read(
     shapes: list[tuple[int, ...]] = []
 
     def look(module: nn.Module, args: Any, output: Any) -> None:
-        output = output if isinstance(output, Tensor) else next(each for each in output if isinstance(each, Tensor))
-        shapes.append(tuple(output.shape))
+        shapes.append(tuple(tensor_in(output).shape))
 
     name, _, call = layer.partition("@")
     handle = network.get_submodule(name).register_forward_hook(look)

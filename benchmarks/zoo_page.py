@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.zoo import read
+from benchmarks.zoo_dense import kind
 
 PAGE = Path("docs/zoo.md")
+KINDS = {
+    "timm": "timm",
+    "torchvision": "torchvision's classifiers of pictures and clips",
+    "segmentation": "its segmenters",
+    "detection": "its detectors",
+}
 
 
 def write(records: Path, peers: Path | None) -> None:
@@ -28,9 +35,11 @@ def page(records: list[dict[str, Any]], peers: list[dict[str, Any]]) -> str:
         "",
         f"{len(built)} architectures of timm and torchvision with random weights, at the smallest input that each",
         "takes, explained by `limelight.explain(network, images)` and nothing else: no layer, no layout. A network is",
-        "right if the map is finite, not constant, has as many cells as the layer's grid, differs between two classes",
-        "where the gradients do, and equals Grad-CAM with the whole network under autograd, the cells read as the",
-        "library that made the network reads them (`benchmarks/zoo.py`).",
+        "right if the map is finite, not constant, has as many cells as the layer's grid, differs between two",
+        "questions where the gradients do, and equals Grad-CAM with the whole network under autograd, the cells read",
+        "as the library that made the network reads them (`benchmarks/zoo.py`). Classifiers, of pictures and of clips,",
+        "are asked for two classes, a segmenter for the region that it predicts and for another class's mean over the",
+        "picture, a detector for its first two detections. Of names that build the same network the first is here.",
         "",
         "| | networks | share |",
         "|---|--:|--:|",
@@ -43,7 +52,9 @@ def page(records: list[dict[str, Any]], peers: list[dict[str, Any]]) -> str:
         lines += [f"Of those right, {len(dead)} have weights that let nothing through: map and reference are zero.", ""]
     ways = Counter(each["axes"].split()[0] for each in right)
     names = {"first": "channels first", "last": "channels last", "tokens": "tokens"}
+    kinds = Counter(kind(each["name"]) or each["name"].partition(":")[0] for each in built)
     lines += [
+        "They are " + ", ".join(f"{n} of {KINDS[name]}" for name, n in kinds.most_common()) + ".",
         "The default layer's layout: " + ", ".join(f"{names[way]} {n}" for way, n in ways.most_common()) + ".",
         "",
     ]

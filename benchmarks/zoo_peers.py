@@ -47,8 +47,8 @@ def judged(network: nn.Module, images: Tensor, index: int, layer: str, maps: Ten
     if not bool(flat.isfinite().all()) or bool((flat.amax(1) == flat.amin(1)).all()):
         return {"came": "blank", "layer": layer}
     axes, _ = how_to_read(network, images, layer, ())
-    (truth,) = reference(network, images, layer, [index], axes)
-    truth = stretched(truth.clamp(min=0))
+    ((truth, _),) = reference(network, images, {layer: axes}, [index]).values()
+    truth = stretched(truth[:, 0].clamp(min=0))
     if truth.ndim == 3 and maps.ndim == 3 and truth.shape != maps.shape:  # a peer that gives maps at the input's size
         truth = nn.functional.interpolate(truth[:, None], maps.shape[1:], mode="bilinear")[:, 0]
         truth = stretched(truth)

@@ -133,7 +133,8 @@ class Detections(Question):
         candidates = _need(outputs)
         chosen: list[list[tuple[int | None, Box | None]]] = []
         for i, found in enumerate(candidates.found):
-            kept = (found.probabilities > self.above).nonzero().flatten().tolist()[: self.most]
+            real = (found.boxes[:, 2:] > found.boxes[:, :2]).all(dim=1)  # untrained ones find boxes without an area
+            kept = ((found.probabilities > self.above) & real).nonzero().flatten().tolist()[: self.most]
             if not kept:
                 raise TargetError(
                     f"the network finds nothing in image {i}"

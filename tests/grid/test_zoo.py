@@ -85,3 +85,17 @@ def test_a_network_is_explained_without_a_hint(name):
 
 def test_there_are_forty():
     assert len(SMALL) + len(TORCHVISION) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["lraspp_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large"]
+)
+def test_segmenters_and_detectors_are_too(name):
+    from benchmarks import zoo_dense
+    from benchmarks.zoo import build
+
+    network, images = build(f"torchvision:{name}")
+    record = checked(network, images, zoo_dense.asked(f"torchvision:{name}", network, images))
+    assert record["wrong"] == []
+    assert "dead" not in record
