@@ -23,18 +23,17 @@ def probabilities_asked(
 ) -> Float[Tensor, "batch targets"]:
     """Each target's probability; NaN where it is not about a class."""
     logits = logits_of(outputs)
-    known = None if logits is None else probabilities_of(logits.detach().float(), labels)
-    columns = [_own_probabilities(one, known, batch) for one in asked]
-    return torch.stack([column.to(columns[0].device) for column in columns], dim=1)
-
-
-def _own_probabilities(asked: Asked, known: Tensor | None, batch: int) -> Tensor:
-    if asked.probabilities is not None:
-        return asked.probabilities
-    if known is None:
-        return torch.full((batch,), torch.nan)
-    indices = torch.tensor([-1 if name.index is None else name.index for name in asked.named], device=known.device)
-    return known.gather(1, indices.clamp(min=0)[:, None])[:, 0].masked_fill(indices < 0, torch.nan)
+    device = None if logits is None else logits.device
+    indices = torch.tensor([[-1 if name.index is None else name.index for name in one.named] for one in asked]).T
+    found = torch.full(indices.shape, torch.nan, device=device)
+    if logits is not None:
+        indices = indices.to(logits.device)
+        known = probabilities_of(logits.detach().float(), labels)
+        found = known.gather(1, indices.clamp(min=0)).masked_fill(indices < 0, torch.nan)
+    for number, one in enumerate(asked):
+        if one.probabilities is not None:
+            found[:, number] = one.probabilities
+    return found
 
 
 def predictions_of(outputs: Any, labels: Labels, batch: int) -> list[list[Prediction]]:

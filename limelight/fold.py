@@ -6,6 +6,7 @@ gradients need care: they go back through the one graph that there is, all in on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 from limelight.cut import Captured
 from limelight.grid import Layout, layout_of
 from limelight.nested import leaves_of, map_leaves
+from limelight.shortcuts import batched_gradients, pulled
 
-BUDGET = 48 * 2**20
+BUDGET = 128 * 2**20
 """Bytes of gradients, and what methods make of them, that are held at once."""
 COPIES = 4
 """How many tensors as large as the activations that takes for each target."""
@@ -50,15 +52,16 @@ class Folded(Captured):
                 for root, slope in zip(roots, slopes, strict=True)
                 if slope is not None  # pyright: ignore[reportUnnecessaryComparison]: allow_unused gives None
             ]
-            gradients = torch.autograd.grad(
-                [root for root, _ in used],
-                self.source.activations,
-                [slope for _, slope in used],
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=True,
-            )
+            gradients = self._pulled(used)
         return tuple(gradient.flatten(0, 1) for gradient in self.reached(gradients))
+
+    def _pulled(self, used: Sequence[tuple[Tensor, Tensor]]) -> Sequence[Tensor | None]:
+        """The gradients ``(times, *shape)``, from those of the outputs that are used."""
+        layers = self.source.activations
+        if len(used) == 1:
+            return pulled(*used[0], layers)
+        roots, slopes = zip(*used, strict=True)
+        return batched_gradients(roots, layers, slopes)
 
 
 def fold(captured: Captured, times: int) -> Folded:

@@ -13,7 +13,7 @@ from limelight.fold import fold, targets_at_once
 from limelight.head import Turn
 from limelight.methods.evidence import Evidence
 from limelight.methods.registry import Method
-from limelight.targets import Asked, together
+from limelight.targets import Asked, scores_of_classes, together
 
 
 class EvidenceForAll:
@@ -49,8 +49,10 @@ class EvidenceForAll:
     @property
     def scores(self) -> Tensor:
         """``(batch, targets)``."""
-        if len(self._asked) >= self.MANY and all(one.classes is not None for one in self._asked):
-            return torch.cat([self._scores_of(some) for some in self._parts()], dim=1)
+        many = len(self._asked) >= self.MANY
+        scores = scores_of_classes(self._asked, self._captured.outputs) if many else None
+        if scores is not None:
+            return scores
         return torch.stack([one.scores[0].detach() for one in self.one_by_one], dim=1)
 
     def raw_maps(self, method: Method) -> list[Tensor]:
@@ -82,7 +84,3 @@ class EvidenceForAll:
     def _raw_maps_of(self, asked: Sequence[Asked], method: Method) -> list[Tensor]:
         evidence = Evidence(self._network, fold(self._captured, len(asked)), together(asked))
         return [maps.unflatten(0, (len(asked), -1)).transpose(0, 1) for maps in evidence.raw_maps(method)]
-
-    def _scores_of(self, asked: Sequence[Asked]) -> Tensor:
-        scores = together(asked).score(fold(self._captured, len(asked)).outputs)
-        return scores.detach().unflatten(0, (len(asked), -1)).T

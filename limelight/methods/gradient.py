@@ -13,6 +13,7 @@ from torch import Tensor
 
 from limelight.methods.paths import blurred, normals, over
 from limelight.methods.registry import register
+from limelight.methods.weighting import grid_mean, weighted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +32,8 @@ def grad_cam(
 
     Signed: where the map is negative, the layer speaks against the target.
     """
-    weights = gradients.flatten(2).mean(dim=2)  # eq. 1: global average pooling of the gradients
-    return _combine(weights, activations)  # eq. 2
+    weights = grid_mean(gradients)  # eq. 1: global average pooling of the gradients
+    return weighted(weights, activations)  # eq. 2
 
 
 @register(
@@ -47,7 +48,7 @@ def grad_cam_pp(
     mistake (it divides a copy). Here eq. 19 stands as it is. It is meant for activations after a ReLU: where a channel
     sums below zero, alpha's denominator may come close to zero.
     """
-    return _combine(_positive_weights(activations, gradients, gradients**2, gradients**3), activations)
+    return weighted(_positive_weights(activations, gradients, gradients**2, gradients**3), activations)
 
 
 @register(
@@ -85,7 +86,7 @@ def smooth_grad_cam_pp(
         gradients = noisy.gradients[0].unflatten(0, (-1, len(images)))
         sums = [total + (gradients**power).sum(dim=0) for power, total in enumerate(sums, start=1)]
     first, second, third = (torch.as_tensor(total) / samples for total in sums)
-    return _combine(_positive_weights(activations, first, second, third), activations)
+    return weighted(_positive_weights(activations, first, second, third), activations)
 
 
 @register("xgradcam", title="XGrad-CAM", source="Fu et al. 2020, arXiv 2008.02312, eq. 8")
@@ -99,7 +100,7 @@ def xgrad_cam(
     """
     total = activations.flatten(2).sum(dim=2)
     weights = (gradients * activations).flatten(2).sum(dim=2) / torch.where(total == 0, torch.inf, total)
-    return _combine(weights, activations)
+    return weighted(weights, activations)
 
 
 @register("hirescam", title="HiResCAM", source="Draelos and Carin 2020, arXiv 2011.08891, eq. 3")
@@ -200,14 +201,7 @@ def expected_grad_cam(
         slopes = torch.cat([gradients for _, gradients, _ in path])
         weights += (slopes * change).flatten(3).mean(dim=3).sum(dim=0) / samples
         done += len(change)
-    return _combine(weights, activations)
-
-
-def _combine(
-    weights: Float[Tensor, "batch channels"], activations: Float[Tensor, "batch channels *grid"]
-) -> Float[Tensor, "batch *grid"]:
-    """The channels' weighted sum."""
-    return torch.einsum("bc,bc...->b...", weights, activations)
+    return weighted(weights, activations)
 
 
 def _positive_weights(

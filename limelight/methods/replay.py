@@ -14,6 +14,7 @@ from torch import Tensor
 from limelight.head import Head
 from limelight.methods.registry import register
 from limelight.methods.stable import Estimate, until_stable
+from limelight.methods.weighting import weighted
 from limelight.rules.rescale import multipliers
 
 if TYPE_CHECKING:
@@ -114,10 +115,3 @@ def lift_cam(activations: Float[Tensor, "batch channels *grid"], head: Head) -> 
     """
     slopes = multipliers(head, torch.zeros_like(activations))
     return weighted((slopes * activations).flatten(2).sum(dim=2), activations)
-
-
-def weighted(
-    weights: Float[Tensor, "batch channels"], activations: Float[Tensor, "batch channels *grid"]
-) -> Float[Tensor, "batch *grid"]:
-    """The channels, summed by weights."""
-    return torch.einsum("bc,bc...->b...", weights, activations)

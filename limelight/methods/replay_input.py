@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from limelight.head import Head
 from limelight.heatmap import resize
 from limelight.methods.registry import register
-from limelight.methods.replay import weighted
+from limelight.methods.weighting import weighted
 from limelight.telling import told
 
 if TYPE_CHECKING:

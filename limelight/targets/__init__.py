@@ -25,6 +25,7 @@ from limelight.targets.scores import (
     label_of,
     logits_of,
     probabilities_of,
+    scores_of_classes,
     top,
 )
 from limelight.targets.similarity import Similar, similar
@@ -70,6 +71,7 @@ __all__ = [
     "questions",
     "region",
     "rest",
+    "scores_of_classes",
     "sentence",
     "similar",
     "together",

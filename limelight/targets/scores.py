@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,13 +177,23 @@ def class_scores(logits: Tensor, classes: Tensor, scale: str = "logit") -> Tenso
     The class is picked by a comparison mask, not ``gather``: its gradient is then a mask too, which every exporter has.
     """
     chosen = torch.arange(logits.shape[1], device=logits.device) == classes[:, None]
+    return torch.where(chosen, _on_scale(logits, scale), 0).sum(dim=1)
+
+
+def scores_of_classes(asked: Sequence[Asked], outputs: Any) -> Tensor | None:
+    """The scores ``(batch, targets)`` of several targets, if they are classes on one scale; without a graph."""
+    classes = [one.classes for one in asked if one.classes is not None]
+    if len(classes) < len(asked) or len({one.scale for one in asked}) > 1:
+        return None
+    return _on_scale(scores_of(outputs).detach(), asked[0].scale).gather(1, torch.stack(classes, dim=1))
+
+
+def _on_scale(logits: Tensor, scale: str) -> Tensor:
     if scale == "probability":
-        logits = probabilities_of(logits)
-    elif scale == "log probability":
-        logits = _log_probabilities(logits)
-    elif scale == "ReST":
-        logits = logits + _log_probabilities(logits)
-    return torch.where(chosen, logits, 0).sum(dim=1)
+        return probabilities_of(logits)
+    if scale == "log probability":
+        return _log_probabilities(logits)
+    return logits + _log_probabilities(logits) if scale == "ReST" else logits
 
 
 def _log_probabilities(logits: Tensor) -> Tensor:
