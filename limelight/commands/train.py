@@ -17,9 +17,25 @@ from limelight.shell import command, option
 
 training = partial(option, heading="How it is trained")
 
+
+class Size(click.ParamType[Any]):
+    """A number of pixels, "own" (None) or "auto"."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """What ``train`` takes as ``size``."""
+        known = {"own": None, "auto": "auto"}
+        return known[value] if value in known else NATURAL.convert(value, param, ctx)
+
+
+SIZE = Size()
+
 WORST = 3
 """Mistakes that are named."""
 SPLITS = "Shares of train, val and test, where none are given."
+SIZES = 'Side of the input, "own" for the network\'s own, "auto" to choose it.'
+FITTED = "How a picture is fitted into it: its middle; all of it, squeezed; all of it, letter-boxed; or to be chosen."
 VIEWS = "Varied views of each picture for the frozen phase.  [default: by their number]"
 FROZEN = "Train the head alone, on features computed once: seconds rather than minutes."
 RATE = "The highest.  [default: 3e-5 for a published body, 3e-3 from nothing; ten times as much with sgd]"
@@ -30,7 +46,8 @@ RATE = "The highest.  [default: 3e-5 for a published body, 3e-3 from nothing; te
 @option("--out", type=Path, required=True, metavar="RUN", help="A new folder for the network and its figures.")
 @option("--resume", is_flag=True, help="Go on with a run that was interrupted; begin one that was not begun.")
 @model_options
-@network("--size", type=NATURAL, metavar="PIXELS", help="Side of the input.  [default: the network's own]")
+@network("--size", type=SIZE, default="auto", metavar="PIXELS", show_default=True, help=SIZES)
+@network("--fit", type=click.Choice(["auto", "crop", "whole", "pad"]), default="auto", show_default=True, help=FITTED)
 @training("--frozen", is_flag=True, help=FROZEN)
 @training("--epochs", type=NATURAL, default=20, metavar="N", show_default=True, help="The most.")
 @training(
@@ -62,6 +79,7 @@ def train(source: str, out: Path, device: str, splits: str, tensorboard: bool, a
     limelight train photos/ --out run --frozen                 its head alone: seconds
     limelight train photos/labels.csv --out run --resume       go on where it was interrupted
     limelight train photos/ --out run --model small_cnn        from nothing
+    limelight train photos/ --out run --model efficientnet_lite0_fine   maps that lie on small things
     limelight explain photo.jpg --model run                    what it sees, and where
 
     RUN then holds the network (every command takes it as --model), report.json and predictions.parquet.

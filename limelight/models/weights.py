@@ -61,7 +61,14 @@ def unwrapped(state: State, network: nn.Module) -> State:
 
 
 def classes(state: State, network: nn.Module, num_classes: int) -> int:
-    """How many classes the network had whose state this is, by the head of ``network``, which has ``num_classes``."""
+    """How many classes the network had whose state this is, by the head of ``network``, which has ``num_classes``.
+
+    A network of 0 classes has no head: what a state holds beyond it is one.
+    """
+    if not num_classes:
+        own = network.state_dict()
+        beyond = [value for name, value in state.items() if name not in own and value.ndim]
+        return beyond[-1].shape[0] if beyond else 0
     heads = [name for name, value in network.state_dict().items() if value.shape[:1] == (num_classes,)]
     head = state.get(heads[-1]) if heads else None  # a network's head is declared last
     return num_classes if head is None or not head.ndim else head.shape[0]

@@ -19,7 +19,7 @@ from limelight.errors import InputError
 from limelight.files import aside
 from limelight.studies.bias import Finding
 from limelight.studies.bias.remedy import counterparts
-from limelight.training import Picture, Run, read_run, train
+from limelight.training import Picture, Run, inputs, read_run, train
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,8 @@ def removed(
         return None
     tests = [run.dataset.items[i] for i in run.dataset.of("test")]
     dataset = replace(run.dataset, items=(*searched, *added, *tests))
-    settings: dict[str, Any] = {name: value for name, value in run.card["settings"].items() if name != "shares"} | {
-        "seed": seed
-    }
+    settings: dict[str, Any] = {name: value for name, value in run.card["settings"].items() if name != "shares"}
+    settings |= {"seed": seed, **inputs.as_settings(run.card)}
     say(f"training once more, with {len(added)} counterparts that have the {finding.name} the other way round")
     after = train(dataset, out / "run", **settings, device=device)
     return Remedy(finding.name, run.report, read_run(after.folder).report, after.folder, len(added))

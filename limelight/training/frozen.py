@@ -33,13 +33,12 @@ _MOST_VIEWS = 4
 class Solved(NamedTuple):
     """What the first phase gives."""
 
-    features: Tensor
-    """(pictures, features) Of all pictures, as they are evaluated."""
-    head: probe.Linear
-    losses: dict[float, float]
-    """The cross-validated loss of each strength of the penalty."""
-    held_out: Tensor
-    """(training pictures, classes) Scores of each by a head that had not seen it."""
+    scores: Tensor
+    """(pictures, classes) Of all pictures, as they are evaluated."""
+    losses: list[dict[str, float]]
+    """What is logged: the cross-validated loss of each strength of the penalty."""
+    held_out: Tensor | None
+    """(training pictures, classes) Scores of each by a head that had not seen it, where there was one."""
 
 
 def solve(
@@ -86,7 +85,8 @@ def solve(
     with torch.no_grad():
         module.weight.copy_(head.weight)
         module.bias.copy_(head.bias)
-    return Solved(seen, head, chosen.losses, chosen.scores)
+    losses = [{"strength": strength, "loss": loss} for strength, loss in chosen.losses.items()]
+    return Solved(head(seen), losses, chosen.scores)
 
 
 def views_of(pictures: int, settings: Settings) -> int:

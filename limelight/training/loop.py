@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limelight.models import Model
 from limelight.training import logs
 from limelight.training.augment import AUGMENTATIONS, Augmentation
+from limelight.training.cells import has_cells, one_against_the_rest
 from limelight.training.folder import Dataset
 from limelight.training.frozen import class_weights
 from limelight.training.pictures import Pictures
@@ -52,7 +53,7 @@ def fit(
 
     Every random number of an epoch depends on the seed and the epoch alone, so an epoch done again is the same.
     """
-    network, val = model.network, dataset.of("val")
+    network, val, loss_of = model.network, dataset.of("val"), criterion(model)
     truth = torch.tensor(dataset.labels)
     learnt = has_learnt(model)
     optimiser = _optimiser(network, settings)
@@ -64,7 +65,7 @@ def fit(
     else:
         history, best, best_epoch = [], math.inf, 0
         if learnt:  # it may do no better than what it starts from
-            best = F.cross_entropy(scores(model, pictures, val), truth[val]).item()
+            best = loss_of(scores(model, pictures, val), truth[val]).item()
         state.keep_tensors(BEST, network.state_dict())
     logs.write(run, history)
     for epoch in range(len(history) + 1, settings.epochs + 1):
@@ -73,7 +74,7 @@ def fit(
         progress("training", epoch - 1, settings.epochs)
         learning = _epoch(model, pictures, dataset, settings, optimiser, epoch)
         outputs = scores(model, pictures, val)
-        loss = F.cross_entropy(outputs, truth[val]).item()
+        loss = loss_of(outputs, truth[val]).item()
         accuracy = (outputs.argmax(1) == truth[val]).float().mean().item()
         row = {"epoch": epoch, **learning, "val_loss": loss, "val_accuracy": accuracy}
         history = [*history, row]
@@ -103,12 +104,21 @@ def has_learnt(model: Model) -> bool:
     return not model.weights.startswith("random")
 
 
+def criterion(model: Model) -> Callable[..., Tensor]:
+    """What is made small: a function of outputs, labels and, if they count, the classes' weights and the smoothing."""
+    return one_against_the_rest if has_cells(model) else _cross_entropy
+
+
+def _cross_entropy(outputs: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+    return F.cross_entropy(outputs, labels, weights, label_smoothing=smoothing)
+
+
 def _epoch(
     model: Model, pictures: Pictures, dataset: Dataset, settings: Settings, optimiser: torch.optim.Optimizer, epoch: int
 ) -> dict[str, float]:
     """One pass over the training pictures; the mean loss, and the learning rate it ended with."""
     network, train = model.network, dataset.of("train")
-    learnt = has_learnt(model)
+    learnt, loss_of = has_learnt(model), criterion(model)
     parameter = next(network.parameters())
     weights = class_weights(torch.tensor(dataset.labels)[train], len(dataset.classes), settings.balance)
     weights = weights.to(parameter.device)
@@ -129,7 +139,7 @@ def _epoch(
         with _mixed_precision(parameter.device):
             outputs = network(to_device(batch, parameter))
             outputs = outputs[0] if isinstance(outputs, tuple) else outputs  # the others are auxiliary heads
-            loss = F.cross_entropy(outputs, labels, weights, label_smoothing=settings.label_smoothing)
+            loss = loss_of(outputs, labels, weights, settings.label_smoothing)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

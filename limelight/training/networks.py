@@ -15,17 +15,25 @@ from limelight.models.catalogue import find
 from limelight.models.loading import is_path
 
 DEFAULT = "efficientnet_lite0"
+MODES: dict[str, str] = {"crop": "center", "whole": "squash", "pad": "border"}
+"""The crop mode of a preprocessing that always fits pictures so."""
 
 
 def start(
-    name: str, weights: str, classes: Sequence[str], size: int | None = None, device: torch.device | str = "cpu"
+    name: str,
+    weights: str,
+    classes: Sequence[str],
+    size: int | None = None,
+    device: torch.device | str = "cpu",
+    fit: str | None = None,
 ) -> Model:
     """The network ``name`` (or a checkpoint) with ``weights`` and a new head for ``classes``.
 
     ``weights`` are "default" (the published ones; random where none are), "random" or a file. ``size`` is the side of
-    its input, instead of the one its weights were made for. It is shown all that a square holds of a picture: the
-    margin that ImageNet's evaluation cuts away may hold what matters here. Raises ``ModelError`` for a network that
-    can't be had, or that doesn't take this size.
+    its input, instead of the one its weights were made for, ``fit`` ("crop", "whole", "pad") how pictures are fitted
+    into it, instead of the way they were for its weights. A crop is of all that a square holds of a picture: the margin
+    that ImageNet's evaluation cuts away may hold what matters here. Raises ``ModelError`` for a network that can't be
+    had, or that doesn't take this size.
     """
     if weights == "default" and not is_path(name) and find(name).weights is None:
         weights = "random"
@@ -33,7 +41,12 @@ def start(
     shown = model.preprocessing
     if shown is None:
         raise ModelError(f"{name} says nothing of the pictures it takes, so it can't be trained on any.")
-    shown = replace(shown, crop=max(shown.crop, 1.0), size=(size, size) if size else shown.size)
+    shown = replace(
+        shown,
+        crop=max(shown.crop, 1.0),
+        crop_mode=MODES[fit] if fit else shown.crop_mode,
+        size=(size, size) if size else shown.size,
+    )
     model = replace(model, preprocessing=shown)
     module = head(model)[1]
     module.reset_parameters()  # also where the weights happen to have as many classes

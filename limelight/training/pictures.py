@@ -39,12 +39,15 @@ class Pictures:
         return kept
 
     def varied(self, i: int, how: Augmentation, rng: np.random.Generator) -> Tensor:
-        """(channels, *size) Picture ``i``, varied."""
+        """(channels, *size) Picture ``i``, varied: a part of it, fitted into the input as all of it would be."""
         kept = self._decoded.get(i)
         if kept is None:
             kept = _shrunk(read(self._paths[i]).pixels, round(_SPARE * max(self._preprocessing.size)))
             self._decoded.put(i, kept)
-        return self._preprocessing(vary(kept, self._preprocessing.size, how, rng), "whole")[0]
+        if self._preprocessing.crop_mode == "center":  # what is cut out has the input's proportions at once
+            return self._preprocessing(vary(kept, self._preprocessing.size, how, rng), "whole")[0]
+        height, width = kept.shape[1:]
+        return self._preprocessing(vary(kept, (height, width), how, rng))[0]
 
     def batches(
         self, numbers: Sequence[int], size: int, how: Augmentation | None = None, seed: Sequence[int] = ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from limelight.errors import InputError, closest
+from limelight.preprocessing import Fit
 from limelight.training.augment import AUGMENTATIONS
 from limelight.training.networks import DEFAULT
 from limelight.training.splits import SHARES
@@ -21,8 +23,10 @@ class Settings:
     """A network's name."""
     weights: str = "default"
     """Where it starts: "default" (the published ones; random where none are), "random" or a file."""
-    size: int | None = None
-    """The side of its input in pixels; None for the one its weights were made for."""
+    size: int | str | None = AUTO
+    """The side of its input in pixels; None for the one its weights were made for; "auto" to choose it."""
+    fit: str = AUTO
+    """How a picture is fitted into it: "crop", "whole", "pad"; "auto" to choose it, see ``training.inputs``."""
     frozen: bool = False
     """Train the head alone, on features computed once."""
     augment: str = AUTO
@@ -55,10 +59,15 @@ class Settings:
             )
         if self.optimiser not in OPTIMISERS:
             raise InputError(f"Optimiser {self.optimiser!r} is not one of {', '.join(OPTIMISERS)}.")
+        fits = (AUTO, *get_args(Fit))
+        if self.fit not in fits:
+            raise InputError(f"fit {self.fit!r} is not one of {', '.join(fits)}.")
+        if isinstance(self.size, str) and self.size != AUTO:
+            raise InputError(f"size is a number of pixels or {AUTO!r}, not {self.size!r}.")
         least = {"epochs": 1, "patience": 1, "batch_size": 1, "views": 0, "size": 8, "seed": 0, "weight_decay": 0}
         for name, low in least.items():
             value = getattr(self, name)
-            if value is not None and value < low:
+            if value not in (None, AUTO) and value < low:
                 raise InputError(f"{name} must be at least {low}, not {value}.")
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.warmup < 1:
             raise InputError("label_smoothing and warmup are shares, from 0 to below 1.")

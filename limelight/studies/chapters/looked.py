@@ -93,8 +93,8 @@ def answer(gaze: Gaze) -> str:
         verb = "Mostly at the object" if mostly(on_object) else "Only partly at the object"
         return (
             f"{verb}: {percent(on_object.mean)} of its maps falls on it; an even map would have "
-            f"{percent(on_object.area)} there, and a perfect one, as coarse as these are, {percent(on_object.ceiling)} "
-            f"({count(on_object.pictures, 'picture')} with masks)."
+            f"{percent(on_object.area)} there, and one that follows the object, as coarse as these are, "
+            f"{percent(on_object.ceiling)} ({count(on_object.pictures, 'picture')} with masks)."
         )
     place = max((middle, corners), key=lambda one: one.times)
     if place.times < 1.25:
