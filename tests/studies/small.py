@@ -50,5 +50,6 @@ def body(file: Path) -> Path:
 def small_run(root: Path) -> Path:
     """The folder of a finished run on such pictures, which lie in ``root / "pictures"``."""
     pictures = write_pictures(root / "pictures")
-    options = {"model": NETWORK, "weights": body(root / "body.pt"), "size": SIZE, "frozen": True, "views": 0}
+    shown = {"size": SIZE, "fit": "crop"}
+    options = {"model": NETWORK, "weights": body(root / "body.pt"), **shown, "frozen": True, "views": 0}
     return train(pictures, root / "run", **options).folder

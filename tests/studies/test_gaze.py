@@ -94,6 +94,16 @@ def test_masks_are_seen_as_the_network_sees_the_picture(looks):
         assert looks.on_object[i].mean() == pytest.approx(inside.mean(), abs=0.01)
 
 
+def test_masks_are_seen_in_the_middle_of_the_border_of_a_letter_boxed_picture(model, sample):
+    padded = replace(model, preprocessing=replace(model.preprocessing, crop=1.0, crop_mode="border"))
+    looks = look(padded, sample.of([0, 1]))
+    for i, filled in enumerate(looks.on_object):
+        assert filled.mean() == pytest.approx(24 * 24 / 80**2, abs=0.01)
+        rows = np.flatnonzero((np.asarray(Image.open(looks.sample.pictures[i].mask)) > 0).any(axis=1))
+        seen = np.flatnonzero((filled > 0.5).any(axis=1))
+        assert seen.mean() + 0.5 == pytest.approx((rows.mean() + 0.5 + 4) / 80 * CELLS, abs=1)
+
+
 def test_pictures_without_masks_are_left_out_of_the_objects_share(model, sample):
     mixed = Sample(
         [*sample.pictures[:3], *(Picture(each.path, each.label) for each in sample.pictures[3:6])],
