@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from benchmarks.energy import CHANNELS, SIDE, first_stages, published
 from benchmarks.scenes import KINDS, LENGTH, WORDS, scenes
+from limelight.models import Model
 
 DRAWN = SIDE // 2
 CELLS = SIDE // 16
@@ -28,29 +29,35 @@ ASKED = ("is", "are", "there", "a", "rice", "beans", "coin", "leaf")
 
 
 @cache
-def shown(held_out: bool) -> Tensor:
-    """The scenes' pictures as the body takes them ``(n, 3, SIDE, SIDE)``."""
-    preprocessing = published(KINDS).preprocessing
+def base() -> Model:
+    """EfficientNet-Lite0 with its published weights."""
+    return published(KINDS)
+
+
+def shown(images: Tensor) -> Tensor:
+    """Pictures from 0 to 1 as the body takes them ``(n, 3, SIDE, SIDE)``."""
+    preprocessing = base().preprocessing
     assert preprocessing is not None
     mean, std = (torch.tensor(of).view(3, 1, 1) for of in (preprocessing.mean, preprocessing.std))
-    return (F.interpolate(scenes(DRAWN)[held_out].images, SIDE, mode="bilinear") - mean) / std
+    return (F.interpolate(images, SIDE, mode="bilinear") - mean) / std
 
 
 @cache
 def body() -> nn.Sequential:
     """EfficientNet-Lite0's first five stages, and each channel brought to one size; frozen."""
-    stages, size = first_stages(published(KINDS).network), nn.BatchNorm2d(CHANNELS, affine=False, momentum=None)
+    stages, size = first_stages(base().network), nn.BatchNorm2d(CHANNELS, affine=False, momentum=None)
     with torch.no_grad():
-        for batch in shown(False)[::8].split(4):
-            size(stages(batch))
+        for batch in scenes(DRAWN)[0].images[::8].split(4):
+            size(stages(shown(batch)))
     return nn.Sequential(stages, size).eval().requires_grad_(False)
 
 
 @cache
 def features(held_out: bool) -> Tensor:
     """What the body gives for the scenes ``(n, CHANNELS, CELLS, CELLS)``, in half precision: 1 MB each."""
+    batches = scenes(DRAWN)[held_out].images.split(4)
     with torch.no_grad():
-        return torch.cat([body()(batch).half() for batch in shown(held_out).split(4)])
+        return torch.cat([body()(shown(batch)).half() for batch in batches])
 
 
 class Evidence(nn.Module):

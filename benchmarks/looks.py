@@ -100,7 +100,7 @@ class Looks:
         for kind, name in enumerate(KINDS):
             own = [row for row in self.rows if row["kind"] == kind and np.isfinite(row["on it"])]
             it, its, other, others = (
-                fmean(row[of] for row in own) for of in ("on it", "area", "on the others", "others' area")
+                _mean(row[of] for row in own) for of in ("on it", "area", "on the others", "others' area")
             )
             found |= {f"{name}: on it": it, f"{name}: on the others": other, f"{name}: elsewhere": 1 - it - other}
             found |= {f"{name}: area": its, f"{name}: others' area": others}

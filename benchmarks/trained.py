@@ -96,7 +96,7 @@ def counter() -> Told:
     on_body.learnt(network, loss, 500)
     looks, by_default = Looks(8), Looks(8)
     numbers, own = _with(held, BEANS, mixed=False)
-    images = on_body.shown(True)[numbers]
+    images = on_body.shown(own.images)
     looks.add(own, numbers, BEANS, *quiet(network, images, target=_itself, layer="evidence"), title="beans")
     by_default.add(own, numbers, BEANS, *quiet(network, images, target=_itself))
     said, true = network.answers(), held.counts()[:, BEANS]
@@ -124,7 +124,7 @@ def siamese() -> Told:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found, paper = (
-                ll.alike(network, on_body.shown(True)[first], on_body.shown(True)[second], method=method)
+                ll.alike(network, on_body.shown(own.images), on_body.shown(theirs.images), method=method)
                 for method in (METHOD, PAPER)
             )
         looks.add(own, first, kind_, found.first, paper.first, name)
@@ -159,7 +159,7 @@ def captioner() -> Told:
         if not chosen.any():
             continue
         numbers = torch.nonzero(chosen)[:, 0]
-        found = quiet(network, on_body.shown(True)[chosen], target=ll.word(WORDS.index(word)))
+        found = quiet(network, on_body.shown(held[chosen].images), target=ll.word(WORDS.index(word)))
         looks.add(held[chosen], numbers, kind, *found, title=f'"{word}"')
     pairs = [[_phrases(own) for own in of] for of in (said, truth)]
     right = fmean({k for k, _ in a} == {k for k, _ in b} for a, b in zip(*pairs, strict=True))
@@ -188,7 +188,7 @@ def answerer() -> Told:
         there = held.counts()[:, kind] > 0
         right.append(float(((network.answers(on_body.asked(kind, len(held))) > 0) == there).float().mean()))
         numbers, own = _with(held, kind)
-        given = (on_body.shown(True)[numbers], on_body.asked(kind, len(numbers)))
+        given = (on_body.shown(own.images), on_body.asked(kind, len(numbers)))
         looks.add(own, numbers, kind, *quiet(network, given, target=_itself), title=f"{name}?")
     return looks.told(right=fmean(right)), looks
 
