@@ -157,7 +157,7 @@ def head_products(network: nn.Module, image: Tensor, at_once: int = 100) -> Call
 def against_batches(
     network: nn.Module, image: Tensor, rounds: int, clock: Callable[[], float], count: int = 64, batch: int = 16
 ) -> dict[str, Spread]:
-    """Score-CAM and RISE over as many masks, against the same number of images in plain batches."""
+    """Score-CAM and RISE over as many masks, against their passes run plainly: the picture's own, then batches."""
     found = {}
     methods = {"scorecam": get("scorecam")(top=count), "rise": get("rise")(samples=count)}
     kinds: dict[str, dict[str, Any]] = {
@@ -168,7 +168,8 @@ def against_batches(
     for kind, change in kinds.items():
         network, image = network.to(**change), image.to(**change)
         plain = plain_pass(network, image.repeat(batch, 1, 1, 1).to(**change))
-        in_batches = lambda plain=plain: [plain() for _ in range(count // batch)]  # noqa: E731
+        first = plain_pass(network, image)
+        in_batches = lambda first=first, plain=plain: [first(), *(plain() for _ in range(count // batch))]  # noqa: E731
         for name, method in methods.items():
             run = partial(ll.explain, network, image, 0, method)
             run()

@@ -106,7 +106,10 @@ class Head:
         """Altered activations ``(few, batch, channels, *grid)`` as the layer gives them, ``few * batch`` of them."""
         own = self.captured.activations[self.k]
         given = altered.flatten(0, 1).to(own.dtype)
-        return given if self.raw else self.layout.write(given, own.detach())
+        written = given if self.raw else self.layout.write(given, own.detach())
+        if own.ndim == 4 and not own.is_contiguous() and own.is_contiguous(memory_format=torch.channels_last):
+            return written.contiguous(memory_format=torch.channels_last)  # as the network's own are, and as fast
+        return written
 
     def gradients(self, alter: Alter, count: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """For a few altered versions at a time: ``(altered, gradients, scores)``.

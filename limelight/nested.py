@@ -158,7 +158,11 @@ def repeated(inputs: Any, batch: int) -> Any:
 
     def repeat(leaf: Any) -> Any:
         fits = isinstance(leaf, Tensor) and leaf.ndim > 0 and len(leaf) == given
-        return leaf.repeat(batch // given, *[1] * (leaf.ndim - 1)) if fits else leaf
+        if not fits:
+            return leaf
+        return (
+            leaf.expand(batch, *leaf.shape[1:]) if given == 1 else leaf.repeat(batch // given, *[1] * (leaf.ndim - 1))
+        )
 
     return pytree.tree_map(repeat, inputs)
 
