@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.energy import CHANNELS, SIDE, first_stages, published
-from benchmarks.scenes import KINDS, LENGTH, WORDS, scenes
+import limelight as ll
+from benchmarks.scenes import LENGTH, WORDS, scenes
 from limelight.models import Model
 
+CHANNELS, SIDE = 672, 448
 DRAWN = SIDE // 2
 CELLS = SIDE // 16
 STRONGEST = 6
@@ -30,8 +31,8 @@ ASKED = ("is", "are", "there", "a", "rice", "beans", "coin", "leaf")
 
 @cache
 def base() -> Model:
-    """EfficientNet-Lite0 with its published weights."""
-    return published(KINDS)
+    """EfficientNet-Lite0's first five stages, with its published weights."""
+    return ll.load("efficientnet_lite0_fine")
 
 
 def shown(images: Tensor) -> Tensor:
@@ -44,8 +45,8 @@ def shown(images: Tensor) -> Tensor:
 
 @cache
 def body() -> nn.Sequential:
-    """EfficientNet-Lite0's first five stages, and each channel brought to one size; frozen."""
-    stages, size = first_stages(base().network), nn.BatchNorm2d(CHANNELS, affine=False, momentum=None)
+    """That body, and each channel brought to one size; frozen."""
+    stages, size = base().network.get_submodule("body").eval(), nn.BatchNorm2d(CHANNELS, affine=False, momentum=None)
     with torch.no_grad():
         for batch in scenes(DRAWN)[0].images[::8].split(4):
             size(stages(shown(batch)))
