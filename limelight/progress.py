@@ -54,8 +54,13 @@ def gauge(shown: bool, patience: float = 2.0) -> Iterator[Callable[[str, int, in
 
 
 @contextmanager
-def paced(what: str, unit: str, total: int, done: int = 0, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Somebody to tell how many more are done, who draws a bar with the rate of this run and the time left."""
+def paced(
+    what: str, unit: str, total: int | None, done: int = 0, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Somebody to tell how many more are done, who draws a bar with the rate of this run and the time left.
+
+    ``total`` is None where nobody knows it.
+    """
     if not shown:
         yield lambda more: None
         return
@@ -65,7 +70,7 @@ def paced(what: str, unit: str, total: int, done: int = 0, shown: bool = True) -
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TextColumn("{task.completed:,.0f}" + ("" if total is None else f" of {total:,.0f}")),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )

@@ -16,6 +16,7 @@ from limelight.shell import command, option
 
 film = partial(option, heading="The film")
 SMOOTH = "Seconds before and after a frame that its map is a mean over."
+SECONDS = "How long a camera or stream is watched.  [default: until it ends, or Ctrl-C]"
 STATS = "Write what is said of each frame beside OUT: a Parquet table and a plot."
 
 
@@ -30,6 +31,7 @@ STATS = "Write what is said of each frame beside OUT: a Parquet table and a plot
 @question("--fit", type=FITS, default="whole", show_default=True, help=FIT)
 @film("--every", type=NATURAL, default=1, metavar="N", show_default=True, help="Ask about every Nth frame only.")
 @film("--smooth", type=click.FloatRange(min=0), default=0.25, metavar="SECONDS", show_default=True, help=SMOOTH)
+@film("--seconds", type=click.FloatRange(min=0, min_open=True), metavar="N", help=SECONDS)
 @film("--stats", is_flag=True, help=STATS)
 @film("--colormap", metavar="NAME", help="limelight, ember, lagoon, harbour, or any of matplotlib's.")
 @film("--alpha", type=click.FloatRange(0, 1), metavar="0..1", help="How much of a frame the map may cover.")
@@ -54,19 +56,25 @@ def video(
     limelight video in.mp4 out.mp4 --target tabby   where a class of your choice is seen
     limelight video in.mp4 out.mp4 --every 5        the network asked of every fifth frame
     limelight video in.mp4 out.mp4 --stats          and a table and a plot of all frames
+    limelight video camera:0 out.mp4                what a camera sees, until Ctrl-C
+    limelight video rtsp://door/1 out.mp4 --seconds 60
 
     A map is a mean over the frames before and after it, never across a cut: it does not flicker, and does not lag.
+    Of a camera or stream, frames that the network has no time for are dropped, so that none is late.
     """
     from limelight.colormaps import colormap as named
     from limelight.video.explaining import explain_film
     from limelight.video.film import opened, pyav
+    from limelight.video.live import is_live
     from limelight.video.stats import write
 
     pyav()
     if colormap:
         named(colormap)
-    with opened(source) as found:  # what is wrong with it is said before a network is loaded
-        count = found.count
+    count = None
+    if not is_live(source):
+        with opened(source) as found:  # what is wrong with it is said before a network is loaded
+            count = found.count
     loaded = load_model(model, weights, device)
     asked: Any = target
     if target is not None and target.isdecimal() and target not in (loaded.labels or ()):
@@ -74,14 +82,17 @@ def video(
     look = {name: value for name, value in (("colormap", colormap), ("alpha", alpha)) if value is not None}
     start = time.monotonic()
     with paced("explaining", "frames", count, shown=watched()) as tell:
-        told = explain_film(loaded, source, out, asked, look=look, tell=lambda done, of: tell(1), **how)
+        told = explain_film(loaded, source, out, asked, look=look, tell=lambda done: tell(1), **how)
     seconds = time.monotonic() - start
     files = [out, *(write(told, out) if stats else [])]
     facts = {"frames": len(told), "seconds": told[-1].seconds, "shots": told[-1].shot + 1}
     facts |= {"asked": sum(one.said is not None for one in told), "frames_per_second": len(told) / seconds}
+    if is_live(source):
+        facts["dropped"] = told[-1].frame + 1 - len(told)
     if as_json:
         printing.document({**facts, "files": [str(file) for file in files]})
         return
-    click.echo(f"{facts['frames']:,} frames, {facts['frames_per_second']:.1f} a second")
+    dropped = f", {facts['dropped']:,} dropped" if "dropped" in facts else ""
+    click.echo(f"{facts['frames']:,} frames, {facts['frames_per_second']:.1f} a second{dropped}")
     for file in files:
         click.echo(file)

@@ -99,8 +99,8 @@ def _gpus(job: Job) -> int:
 def _ray() -> Any:
     try:
         import ray
-        import ray.exceptions
-        import ray.util
+        import ray.exceptions  # pyright: ignore[reportUnusedImport]
+        import ray.util  # pyright: ignore[reportUnusedImport]
     except ImportError as missing:
         raise MissingExtra("ray", "ray", "A cluster") from missing
     return ray

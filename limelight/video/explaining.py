@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,8 @@ from limelight.streaming.explaining import Answering, Eager, Engine, Explain
 from limelight.streaming.table import spread
 from limelight.targets import Each, Named, Target, Top, check
 from limelight.video.drawing import captioned
-from limelight.video.film import Film, Frame, Writer, opened, written
+from limelight.video.film import Film, Frame, Source, Writer, opened, written
+from limelight.video.live import is_live, watching
 from limelight.video.smoothing import Answer, Cuts, Shot, smoothed
 
 SMOOTH = 0.25
@@ -36,7 +38,7 @@ class Told:
     """What there is to say of a frame, and what is drawn on it.
 
     Attributes:
-        frame: its number.
+        frame: its number; of a camera or stream those that were dropped are missing.
         seconds: when it is shown.
         shot: which shot it belongs to.
         label, probability, score: what is drawn.
@@ -71,13 +73,15 @@ def explain_film(
     batch_size: int = 8,
     look: Mapping[str, Any] | None = None,
     engine: Engine | None = None,
-    tell: Callable[[int, int], None] = lambda done, count: None,
+    tell: Callable[[int], None] = lambda done: None,
+    seconds: float | None = None,
 ) -> list[Told]:
     """Write a film with the maps of another laid over it, the class and its probability below, and its own sound.
 
     Args:
         model: a loaded network with preprocessing.
-        source: the film.
+        source: the film, a camera (``camera:0``) or a stream (``rtsp://...``), which is watched as it happens: frames
+            that the network has no time for are dropped, none is late, and there is no sound.
         out: where it goes; the ending says what kind of film it is.
         target: one question for every frame; None for the class that is predicted around each.
         method, layer: as for :func:`limelight.explain`.
@@ -86,10 +90,11 @@ def explain_film(
         smooth: seconds before and after a frame that its map is a mean over (see
             :func:`limelight.video.smoothing.smoothed`); 0 for none.
         fit: how a frame becomes the network's input.
-        batch_size: how many frames run at once.
+        batch_size: how many frames run at once; of a camera or stream each runs by itself.
         look: how maps are drawn (see :func:`limelight.render.overlay`).
         engine: what answers in place of the network, asked the same when it was made.
-        tell: told how many frames are written, and of how many.
+        tell: told how many frames are written.
+        seconds: how long a camera or stream is watched; None until it ends, or Ctrl-C.
 
     Raises:
         InputError: the source is no film, or the film can't be written.
@@ -103,30 +108,40 @@ def explain_film(
     check(target, 1, model.labels)
     explain = Answering.of(engine, model.labels) if engine else Eager(model, [get(method)], target, layer)
     told: list[Told] = []
-    with opened(source) as film:
+    with _source(source, seconds) as film:
         if out.exists() and Path(source).exists() and out.samefile(source):
             raise InputError(f"{out} is the film itself: give another name")
         radius = max(smooth, every / float(film.rate), 1e-6)
         with written(out, film) as writer:
-            asked = _asked(_shots(film, writer, every), model, explain, fit, batch_size)
+            at_once = batch_size if isinstance(film, Film) else 1
+            asked = _asked(_shots(film, writer, every), model, explain, fit, at_once)
             for shot, answer in smoothed(asked, radius):
                 picture, facts = _told(shot, answer, model, fit, look or {})
                 writer.put(np.asarray(picture), shot.frame.pts)
                 told.append(facts)
-                tell(len(told), max(film.count, len(told)))
+                tell(len(told))
     return told
 
 
-def _shots(film: Film, writer: Writer, every: int) -> Iterator[tuple[Shot, bool]]:
+def _source(source: str | Path, seconds: float | None) -> AbstractContextManager[Source]:
+    if is_live(str(source)):
+        return watching(str(source), seconds)
+    if seconds is not None:
+        raise InputError(f"{source} is a film, which is shown whole: seconds are for a camera or a stream")
+    return opened(source)
+
+
+def _shots(film: Source, writer: Writer, every: int) -> Iterator[tuple[Shot, bool]]:
     """Each frame, and whether the network is to be asked of it; sound is handed on as it comes."""
-    cuts, shot = Cuts(), -1
+    cuts, shot, count = Cuts(), -1, 0
     for part in film.read():
         if not isinstance(part, Frame):
             writer.sound(part)
             continue
         cut = cuts.begins(part.pixels)
         shot += cut
-        yield Shot(part, shot), cut or part.number % every == 0
+        yield Shot(part, shot), cut or count % every == 0
+        count += 1
 
 
 def _asked(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,6 +36,29 @@ class Frame:
     pixels: np.ndarray = field(repr=False)
 
 
+class Source(Protocol):
+    """What frames come from: a film, or something that is watched while it happens."""
+
+    @property
+    def unit(self) -> Fraction:
+        """Seconds that the frames' ``pts`` count in."""
+        ...
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second."""
+        ...
+
+    @property
+    def sounds(self) -> tuple[Any, ...]:
+        """PyAV's streams of sound."""
+        ...
+
+    def read(self) -> Iterator[Frame | Any]:
+        """Frames, and packets of the sound."""
+        ...
+
+
 @dataclass(frozen=True)
 class Film:
     """A film that is open for reading; made by :func:`opened`.
@@ -49,6 +72,11 @@ class Film:
     container: Any
     picture: Any
     sounds: tuple[Any, ...]
+
+    @property
+    def unit(self) -> Fraction:
+        """Seconds that ``pts`` counts in."""
+        return self.picture.time_base
 
     @property
     def rate(self) -> Fraction:
@@ -80,7 +108,7 @@ class Film:
                     continue
                 pts = frame.pts if frame.pts is not None and frame.pts > last else last + self._step
                 last = pts
-                yield Frame(number, float(pts * self.picture.time_base), pts, _upright(frame))
+                yield Frame(number, float(pts * self.picture.time_base), pts, upright(frame))
                 number += 1
         if broken:
             said = f"{broken} damaged part{'s' * (broken > 1)} of the film could not be decoded: left out"
@@ -178,7 +206,7 @@ class Writer:
 
 
 @contextmanager
-def written(out: Path, film: Film) -> Iterator[Writer]:
+def written(out: Path, film: Source) -> Iterator[Writer]:
     """A film to be written, there whole or not at all, with the sound of another.
 
     Raises:
@@ -193,10 +221,10 @@ def written(out: Path, film: Film) -> Iterator[Writer]:
         try:
             picture = container.add_stream(container.default_video_codec, rate=film.rate)
             picture.pix_fmt = "yuv420p"
-            picture.codec_context.time_base = film.picture.time_base
+            picture.codec_context.time_base = film.unit
             if container.default_video_codec == "h264":
                 picture.options = {"crf": "20", "preset": "veryfast"}
-            writer = Writer(container, picture, _sounds(container, film, out), film.picture.time_base)
+            writer = Writer(container, picture, _sounds(container, film, out), film.unit)
             yield writer
             if writer.size is not None:
                 container.mux(picture.encode())
@@ -204,7 +232,7 @@ def written(out: Path, film: Film) -> Iterator[Writer]:
             container.close()
 
 
-def _sounds(container: Any, film: Film, out: Path) -> dict[int, Any]:
+def _sounds(container: Any, film: Source, out: Path) -> dict[int, Any]:
     found = {}
     for stream in film.sounds:
         try:
@@ -221,8 +249,8 @@ def _is_cover(stream: Any) -> bool:
     return "attached_pic" in str(getattr(stream, "disposition", "")).lower()
 
 
-def _upright(frame: Any) -> np.ndarray:
-    """A telephone writes how it was held, and does not turn the pixels."""
+def upright(frame: Any) -> np.ndarray:
+    """A frame's pixels: a telephone writes how it was held, and does not turn them."""
     pixels = frame.to_ndarray(format="rgb24")
     return np.rot90(pixels, round(getattr(frame, "rotation", 0) / 90) % 4)
 
