@@ -32,6 +32,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "ants and bees, frozen": ("two-class/ants-vs-bees", FROZEN),
     "ants and bees, fine-tuned": ("two-class/ants-vs-bees", {}),
     "chest films, frozen": ("chest-xray", FROZEN | {"size": 64, "augment": "none"}),
+    "chest films, fine-tuned": ("chest-xray", {"size": 64, "augment": "none"}),
     "chest films, small CNN from nothing": ("chest-xray", {"model": "small_cnn", "size": 28, "augment": "none"}),
 }
 

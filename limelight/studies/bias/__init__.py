@@ -11,9 +11,10 @@
 judged on the pictures given: give those the network was trained on (a bias that only the training pictures have is what
 misleads it), up to ``most`` of them.
 
-Three things are looked for, and each is then taken out of pictures and put into others to see whether the network
-minds: ``marks`` (small patches that repeat), ``properties`` (of the border, the light, the grain) and ``metadata`` (of
-files). ``remedy`` takes a finding away from the training pictures.
+Four things are looked for, and each is then taken out of pictures and put into others to see whether the network
+minds: ``marks`` (small patches that repeat), ``properties`` (of the border, the light, the grain), ``metadata`` (of
+files) and ``places`` (the side on which lies what the network looks at). ``remedy`` takes a finding away from the
+training pictures.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def audit(
     from limelight.studies.bias.album import read_album
     from limelight.studies.bias.effects import Effect, Scorer, effect
     from limelight.studies.bias.findings import ALPHA, finding, ranked, worth
+    from limelight.studies.bias.places import places
 
     if len(paths) != len(labels):
         raise InputError(f"{len(paths)} pictures but {len(labels)} labels: give one label for each picture.")
@@ -94,7 +96,7 @@ def audit(
             )
         outside = _outside(album, one.boxes, [masks[i] for i in chosen]) if masks is not None else None
         stated.append(finding(album, one, p, interval, used, outside))
-    return ranked(stated)
+    return ranked([*stated, *places(album, score, sum(one.kind == "mark" for one in stated), seed)])
 
 
 def _named(model: Model, labels: Sequence[int | str]) -> Sequence[str] | None:

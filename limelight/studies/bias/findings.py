@@ -165,7 +165,9 @@ def _sentence(album: Album, one: Candidate, used: Effect) -> str:
     label = album.classes[one.label]
     own = album.labels == one.label
     others = " or ".join(name for name in album.classes if name != label) if len(album.classes) < 4 else "other classes"
-    if one.kind in ("mark", "place"):
+    if one.kind == "place":
+        said = f"What the network looks at lies nearer the {one.name} in the pictures of {label} than of {others}"
+    elif one.kind == "mark":
         said = (
             f"Nearly the same patch is found in {percent(one.present[own].mean())} of the pictures of {label} and in "
             f"{percent(one.present[~own].mean())} of those of {others}"
@@ -176,9 +178,17 @@ def _sentence(album: Album, one: Candidate, used: Effect) -> str:
     return said + _use(one, label, used)
 
 
+def _moved(label: str, used: Effect) -> str:
+    ways = (used.removed, -1, "what lies there is moved to the other side"), (used.inserted, 1, "it is moved there")
+    detail = " and ".join(f"{moves(sign * by)} when {how}" for by, sign, how in ways if by is not None)
+    return f"The network uses it: its probability of {label} {detail} (beyond a control that is moved back)."
+
+
 def _use(one: Candidate, label: str, used: Effect) -> str:
     if one.edit is None:
         return "The network is shown the picture only, so it can't use this directly."
+    if one.kind == "place":
+        return _moved(label, used)
     away, into = ("painted over", "pasted in") if one.kind == "mark" else ("taken out", "put in")
     parts = []
     if used.removed is not None:

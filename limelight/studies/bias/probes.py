@@ -6,7 +6,7 @@ products with one hat matrix (Golub, Heath and Wahba 1979), so the baseline cost
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,7 +31,10 @@ class Probe:
 
 def probe(features: np.ndarray, own: np.ndarray, seed: int, ridge: float = 0.02) -> Probe:
     """Tell ``own`` (n,) bool from ``features`` (n, k), one picture left out at a time."""
-    hat = _hat(_scaled(features), ridge)
+    return _probe(_hat(_scaled(features), ridge), own, seed)
+
+
+def _probe(hat: np.ndarray, own: np.ndarray, seed: int) -> Probe:
     rng = np.random.default_rng(seed)
     truth = np.stack([own, *(rng.permutation(own) for _ in range(SHUFFLES))], 1)
     target = np.where(truth, 1 / own.mean(), -1 / (~own).mean()) / 2  # both kinds weigh the same
@@ -48,6 +51,19 @@ def probe(features: np.ndarray, own: np.ndarray, seed: int, ridge: float = 0.02)
     )
 
 
+def shift_probe(values: np.ndarray, own: np.ndarray, seed: int, ridge: float = 0.02) -> Probe:
+    """The same of one number a picture, (n,), with a linear rule: what it finds is a shift, never a wider spread.
+
+    p is how rarely shuffled labels shift the two means as far apart (normal): left out one at a time, a rule with
+    nothing to go by is wrong about most, so shuffled accuracies are no measure of a shift.
+    """
+    scaled = _scaled(values[:, None])
+    found = _probe(_hat_of(1 + scaled @ scaled.T, ridge), own, seed)
+    apart = abs(values[own].mean() - values[~own].mean())
+    error = values.std(ddof=1) * np.sqrt(1 / own.sum() + 1 / (~own).sum())
+    return replace(found, p=2 * _tail(apart / max(error, 1e-9)))
+
+
 def _scaled(features: np.ndarray) -> np.ndarray:
     """Columns to a middle of 0 and a spread of 1, by their quartiles; what never changes is dropped."""
     low, middle, high = np.percentile(features, [25, 50, 75], axis=0)
@@ -58,11 +74,15 @@ def _scaled(features: np.ndarray) -> np.ndarray:
 
 
 def _hat(features: np.ndarray, ridge: float) -> np.ndarray:
-    n = len(features)
     square = (features**2).sum(1)
     distance = np.maximum(square[:, None] + square - 2 * features @ features.T, 0)
     typical = np.median(distance)
     kernel = np.exp(-distance / typical) if typical > 0 else np.exp(-distance)
+    return _hat_of(kernel, ridge)
+
+
+def _hat_of(kernel: np.ndarray, ridge: float) -> np.ndarray:
+    n = len(kernel)
     return kernel @ np.linalg.inv(kernel + ridge * n * np.eye(n))
 
 

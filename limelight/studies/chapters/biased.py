@@ -18,7 +18,7 @@ EXAMPLES = 6
 """Pictures that are shown for each finding."""
 CLOSE = 1.6
 """How much wider than its box a close-up is."""
-_KINDS = {"mark": "a mark", "place": "a place", "concept": "a thing beside the object"}
+_KINDS = {"mark": "a mark", "concept": "a thing beside the object"}
 
 
 def used(finding: Mapping[str, Any]) -> bool:
@@ -42,9 +42,10 @@ def section(findings: Sequence[Mapping[str, Any]] | None, searched: int, why_not
             [
                 f"Two questions, asked apart, of the {count(searched, 'picture')} that it learnt from: what in them "
                 "tells the classes from each other without being the object, and does the network go by it? Looked for "
-                "were marks that repeat, colours, brightness, sharpness and noise, the border, and what the files give "
-                "away. Each candidate is then taken out of pictures that have it and put into pictures of other "
-                "classes; how far that moves the network's answer, beyond a control of the same size, is its effect."
+                "were marks that repeat, colours, brightness, sharpness and noise, the border, the side on which lies "
+                "what it looks at, and what the files give away. Each candidate is then taken out of pictures that "
+                "have it and put into pictures of other classes; how far that moves the network's answer, beyond a "
+                "control of the same size, is its effect."
             ]
         )
     ]
