@@ -31,7 +31,7 @@ from limelight.targets import Asked
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-INSTEAD = "use gradcam, layercam or scorecam, which need none"
+INSTEAD = "use gradcam, layercam or scorecam, which need none, or saliency, which needs no grid either"
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,8 @@ def no_grid(layer: str, shape: Any) -> LayerError:
     """A layer that can't be drawn on."""
     return LayerError(
         f"layer '{layer}' gives shape {tuple(shape)}, which has no grid to draw on: "
-        "choose a layer before the pooling or flattening"
+        "choose a layer before the pooling or flattening, or a method of the picture itself, which needs no layer: "
+        "saliency, integratedgradients, occlusion"
     )
 
 

@@ -79,7 +79,15 @@ def refine_cam(
         recut: a new pass, cut elsewhere.
         base: the method whose maps are multiplied.
         layers: where; None for the four coarsest of the stages.
+
+    Raises:
+        MethodError: no layer up to the one that was cut at has a grid.
     """
+    if layers is None and not stages:
+        raise MethodError(
+            "RefineCAM multiplies the maps of several grids, and no layer up to this one has a grid: name others with "
+            "layers=, or use saliency, integratedgradients or occlusion"
+        )
     maps = recut(list(stages)[-4:] if layers is None else layers).raw_maps(get(base))
     finest = max(((raw.shape[-2], raw.shape[-1]) for raw in maps), key=math.prod)
     return torch.stack([resize(rescale(rectify(raw)), finest) for raw in maps]).prod(dim=0)

@@ -1,4 +1,4 @@
-"""What was measured of each method, for the registry: ``benchmarks/mosaics.py --record`` writes it."""
+"""What was measured of each method, for the registry; ``benchmarks/mosaics.py`` and ``mosaics_vit.py`` record it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ class OnMosaics(NamedTuple):
         share: the mean over the mosaics.
         error: its standard error.
         mosaics: how many there were.
+        network: which network was asked.
     """
 
     share: float
     error: float
     mosaics: int
+    network: str = "EfficientNet-Lite0, ImageNet classes"
 
 
 @cache
 def on_mosaics() -> dict[str, OnMosaics]:
-    """By the method's name; EfficientNet-Lite0, ImageNet classes."""
+    """By the method's name."""
     return {name: OnMosaics(**facts) for name, facts in json.loads(RECORD.read_text()).items()}
