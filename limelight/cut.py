@@ -252,7 +252,8 @@ class Captured:
         if unreached and not (self.cut.any_of and len(unreached) < len(self.sites)):
             raise LayerError(
                 f"the score does not depend on layer '{unreached[0]}': it lies on a branch that the score does not "
-                "use, or the network computes the score without a gradient; choose another layer"
+                "use, or the network computes the score without a gradient; choose another layer, or a method without "
+                "gradients, such as scorecam or rise"
             )
         pairs = zip(gradients, self.activations, strict=True)
         return tuple(torch.zeros_like(own) if gradient is None else gradient for gradient, own in pairs)

@@ -54,6 +54,10 @@ class ZeroMapWarning(LimelightWarning):
     """A map without any evidence for its target."""
 
 
+class FallbackWarning(LimelightWarning):
+    """A network that allows no gradient, explained by a method that needs none."""
+
+
 class SharedLayerWarning(LimelightWarning):
     """A module that ran more than once in the pass."""
 

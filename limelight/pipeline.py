@@ -13,6 +13,7 @@ from limelight.images import Photo, read
 from limelight.methods.registry import Method
 from limelight.models import Model
 from limelight.overlays import Overlays, slug, unique_stems
+from limelight.targets import Target
 
 
 def explain_files(
@@ -24,6 +25,7 @@ def explain_files(
     batch_size: int = 16,
     check: bool = False,
     instead: Callable[[Sequence[Photo]], Explanation] | None = None,
+    aim: Callable[[Photo], Target] | None = None,
     **how: Any,
 ) -> Iterator[dict[str, Any]]:
     """Explain picture files; yield each one's record (see :meth:`Explanation.records`) as soon as it is done.
@@ -38,6 +40,7 @@ def explain_files(
         batch_size: how many are read and run at once.
         check: give every map its verdict (see :meth:`Explanation.verdict`), as "verdict" of its target.
         instead: what explains photographs in place of :func:`limelight.explain`, asked the same.
+        aim: a photograph's own target, in place of one for all.
         **how: ``target``, ``layer``, ``fit``, ``fusion`` as for :func:`limelight.explain`; the target is
             one that any picture can be asked, not a list with one for each.
 
@@ -47,7 +50,7 @@ def explain_files(
     stems = unique_stems(paths)
     for start in range(0, len(paths), batch_size):
         batch = slice(start, start + batch_size)
-        yield from _explain_batch(model, paths[batch], stems[batch], overlays, methods, check, instead, how)
+        yield from _explain_batch(model, paths[batch], stems[batch], overlays, methods, check, instead, aim, how)
 
 
 def _explain_batch(
@@ -58,6 +61,7 @@ def _explain_batch(
     methods: Sequence[str | Method],
     check: bool,
     instead: Callable[[Sequence[Photo]], Explanation] | None,
+    aim: Callable[[Photo], Target] | None,
     how: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """The records of one batch, whose photographs are forgotten with it."""
@@ -68,6 +72,7 @@ def _explain_batch(
     elif instead is not None:
         found = [instead(good)]
     else:
+        how = how if aim is None else {**how, "target": [aim(photo) for photo in good]}
         found = list(compare(model, good, methods, batch_size=len(good), progress=False, **how).values())
     explanations = zip(*found, strict=True)
     for path, stem, photo in zip(paths, stems, photos, strict=True):

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from limelight.detectors import recognised
 from limelight.errors import InputError, ModelError
+from limelight.foreign import keras_side
 from limelight.images import Photo, read
 from limelight.models import Model
 from limelight.nested import Inputs
@@ -37,7 +38,7 @@ def parts_of(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing
 
 
 def _seen(network: nn.Module) -> nn.Module:
-    return picture_side(recognised(network))
+    return picture_side(recognised(keras_side(network)))
 
 
 def tensors_of(images: Any, network: nn.Module) -> Inputs | None:
@@ -152,7 +153,8 @@ class Prepare:
         if self.preprocessing is None:
             raise InputError(
                 "this network comes without preprocessing, so it takes float tensors (batch, channels, height, width); "
-                "for photographs give limelight.load(network, preprocessing=limelight.Preprocessing(...))"
+                "for photographs give limelight.load(network, preprocessing=limelight.Preprocessing(...)), "
+                "or --input-size at a shell"
             )
         photos = [image if isinstance(image, Photo) else read(image) for image in images]
         tensors, views = zip(*(self.preprocessing(photo.pixels, self.fit) for photo in photos), strict=True)

@@ -24,10 +24,12 @@ from limelight.commands.options import (
     question,
     target_of,
 )
+from limelight.commands.questions import Beyond, ByPhoto, question_options
+from limelight.errors import InputError
 from limelight.progress import tracked, watched
 from limelight.shell import command, option
 
-many = partial(option, heading="Many pictures")
+at_scale = partial(option, heading="Many pictures")
 LONG = 20
 """Pictures from which a progress bar is worth its line."""
 TARGET = "A class; may be repeated.  [default: the predicted one]"
@@ -35,6 +37,7 @@ METHOD = "A name from `limelight methods`; several with commas between."
 FORMAT = "For many: a table (parquet), overlays (png), both.  [default: both, for a list or a tar]"
 RAY = "A Ray cluster that does the shards: its address, auto, or local to start one here."
 WORKERS = "Processes that read pictures for a table.  [default: by the processors]"
+LAYOUT = 'How that layer lays out its cells, where it asks: "batch height width channels".'
 LAYER = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
 
 
@@ -45,8 +48,10 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @engine_option
 @question("--target", "targets", multiple=True, metavar="NAME|INDEX", help=TARGET)
 @question("--top", type=NATURAL, metavar="K", help="The K most probable classes.")
+@question_options
 @question("--method", default="gradcam", metavar="NAME,...", show_default=True, help=METHOD)
 @question("--layer", "layers", multiple=True, metavar="NAME|GLOB", help=LAYER)
+@question("--layout", metavar="AXES", help=LAYOUT)
 @question("--check", is_flag=True, help="Whether to believe each map; eight passes each.")
 @question("--fit", type=FITS, default="crop", show_default=True, help=FIT)
 @pictures("--out", type=Path, metavar="DIR", help=f"Where overlays go.  [default: {DEFAULT_OUT}; none with --json]")
@@ -54,10 +59,10 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @pictures("--alpha", type=click.FloatRange(0, 1), metavar="0..1", help="How much of the photograph the map may cover.")
 @pictures("--contours", is_flag=True, help="Draw lines around the strongest evidence.")
 @pictures("--legend", is_flag=True, help="Draw a scale below the picture.")
-@many("--format", type=click.Choice(["png", "parquet", "both"]), help=FORMAT)
-@many("--workers", type=click.IntRange(min=0), metavar="N", help=WORKERS)
-@many("--ray", metavar="ADDRESS", help=RAY)
-@many("--shard", type=NATURAL, default=256, metavar="N", show_default=True, help="Pictures to a part of the table.")
+@at_scale("--format", type=click.Choice(["png", "parquet", "both"]), help=FORMAT)
+@at_scale("--workers", type=click.IntRange(min=0), metavar="N", help=WORKERS)
+@at_scale("--ray", metavar="ADDRESS", help=RAY)
+@at_scale("--shard", type=NATURAL, default=256, metavar="N", show_default=True, help="Pictures to a part of the table.")
 @option("--json", "as_json", is_flag=True, help="One JSON document on stdout; with --format, a line an event.")
 def explain(
     photos: Sequence[str],
@@ -79,6 +84,7 @@ def explain(
     limelight explain cat.jpg                     its prediction, and where
     limelight explain cat.jpg --target tabby      a class of your choice
     limelight explain photos/ --top 3 --out maps  three maps each, in maps/
+    limelight explain cat.jpg --model ssd300_vgg16 --detections
     limelight explain cat.jpg --check             and whether to believe the map
     limelight explain "trip/**/*.jpg" --json      one JSON document
     limelight explain photos/ --format parquet    a table, of any number of them
@@ -92,7 +98,13 @@ def explain(
     look = {name: value for name, value in chosen.items() if value is not None}
     from limelight.streaming import sources
 
-    if format or ray or any(sources.many(photo) for photo in photos):
+    many = bool(format) or ray or any(sources.many(photo) for photo in photos)
+    plain = not many and how["engine"] == "eager"
+    beyond, layout = Beyond.taken(how), how.pop("layout")
+    beyond.check(how["targets"], how["top"], plain)
+    if layout is not None and not plain:
+        raise InputError("--layout is for pictures explained one by one: without --format, a list, a tar, --engine")
+    if many:
         from limelight.commands.at_scale import explain_many
 
         explain_many(
@@ -102,7 +114,7 @@ def explain(
     folder = out or (None if as_json else DEFAULT_OUT)
     records: list[dict[str, Any]] = []
     try:
-        for record in _explained(photos, folder, look, **how):
+        for record in _explained(photos, folder, look, beyond, layout=layout, **how):
             records.append(record)
             printing.troubles(record)
     finally:  # what was done is told, also when the rest could not be
@@ -119,6 +131,7 @@ def _explained(
     photos: Sequence[str],
     folder: Path | None,
     look: dict[str, Any],
+    beyond: Beyond,
     *,
     model: str,
     weights: str,
@@ -141,8 +154,14 @@ def _explained(
         paths = overlays.others(paths, photos)
     methods = [get(name) for name in how.pop("method").split(",")]
     loaded = load_model(model, weights, device)
-    how |= {"target": target_of(targets, top, loaded.labels), "layer": list(layers) or None}
+    how |= {
+        "target": target_of(targets, None if beyond.detections else top, loaded.labels),
+        "layer": list(layers) or None,
+    }
     made = engine_for(engine, loaded, methods, how["target"], how["layer"], how["batch_size"])
+    how["target"] = beyond.target(how["target"], top, loaded, how["fit"])
+    if isinstance(how["target"], ByPhoto):
+        how["aim"] = how.pop("target").of
     instead = by_engine(made, loaded, how["target"], how["fit"]) if made else None
     records = pipeline.explain_files(loaded, paths, overlays, methods, instead=instead, **how)
     yield from tracked(records, "explaining", len(paths), shown=len(paths) >= LONG and watched())

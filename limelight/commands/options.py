@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,11 @@ DEFAULT_MODEL = "efficientnet_lite0"
 DEFAULT_OUT = Path("limelight-out")
 
 NATURAL = click.IntRange(min=1)
+NORMS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5,) * 3, (0.5,) * 3),
+    "unit": ((0.0,) * 3, (1.0,) * 3),
+}
 FITS = click.Choice(["crop", "whole", "pad"])
 FIT = "What the network sees: the middle, as it was evaluated; all of it, squeezed; or all of it, letter-boxed."
 
@@ -33,14 +39,48 @@ json_option = option("--json", "as_json", is_flag=True, help="One JSON document 
 
 _MODEL = "A name from `limelight models`, or a checkpoint."
 _WEIGHTS = 'A file, or "random".  [default: the published ones]'
+_TRUST = "Let a file run what it says, to read a network that was saved whole. Only if you know where it is from."
+_SIZE = "What a network that comes without preprocessing is given: pictures of this size."
+_NORM = "And how their values are scaled: as for ImageNet, to [-1, 1], or to [0, 1]."
 _DEVICE = "cpu, cuda, cuda:1 or mps.  [default: the fastest here]"
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--model``, ``--weights`` and ``--device``: what :func:`load_model` takes."""
+    function = network("--trust", is_flag=True, expose_value=False, callback=_kept, help=_TRUST)(function)
+    function = network(
+        "--norm",
+        type=click.Choice(list(NORMS)),
+        default="imagenet",
+        show_default=True,
+        expose_value=False,
+        callback=_kept,
+        help=_NORM,
+    )(function)
+    function = network(
+        "--input-size", "size", type=Size(), metavar="N|HxW", expose_value=False, callback=_kept, help=_SIZE
+    )(function)
     function = network("--device", default="auto", metavar="NAME", help=_DEVICE)(function)
     function = network("--weights", default="default", metavar="FILE", help=_WEIGHTS)(function)
     return network("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", show_default=True, help=_MODEL)(function)
+
+
+def _kept(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Keep an option that :func:`load_model` reads, so that no command has to hand it on."""
+    ctx.meta[f"limelight.{param.name}"] = value
+
+
+class Size(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
+    """A side, or height and width."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        """(height, width)."""
+        sides = str(value).lower().split("x")
+        if not all(side.isdecimal() and int(side) for side in sides) or len(sides) > 2:
+            self.fail(f"{value!r} is neither PIXELS nor HEIGHTxWIDTH", param, ctx)
+        return int(sides[0]), int(sides[-1])
 
 
 def load_model(model: str, weights: str, device: str) -> Model:
@@ -51,8 +91,17 @@ def load_model(model: str, weights: str, device: str) -> Model:
         ModelError: no such network, or no weights for it.
     """
     from limelight.models import load
+    from limelight.preprocessing import Preprocessing
 
-    return load(model, weights=weights, device=find_device(device))
+    context = click.get_current_context(silent=True)
+    told = {} if context is None else context.meta
+    loaded = load(model, weights=weights, device=find_device(device), trust=told.get("limelight.trust", False))
+    if (size := told.get("limelight.size")) is None:
+        return loaded
+    if loaded.preprocessing is not None:
+        return replace(loaded, preprocessing=replace(loaded.preprocessing, size=size))
+    mean, std = NORMS[told["limelight.norm"]]
+    return replace(loaded, preprocessing=Preprocessing(size, mean, std, crop=1.0))
 
 
 def find_device(name: str) -> torch.device:

@@ -229,7 +229,7 @@ def channel_axis_of(module: nn.Module) -> int | None:
 
     A linear layer does not say: mixers run it over the tokens.
     """
-    if isinstance(module, CHANNELS_SECOND):
+    if isinstance(module, CHANNELS_SECOND) or getattr(module, "channels_second", False):
         return 1
     return -1 if type(module) is nn.LayerNorm and len(module.normalized_shape) == 1 else None
 

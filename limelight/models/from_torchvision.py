@@ -1,4 +1,7 @@
-"""Classification networks of torchvision; ``resnet50.IMAGENET1K_V1`` chooses among several published weights."""
+"""Networks of torchvision: classifiers, segmenters, detectors.
+
+``resnet50.IMAGENET1K_V1`` chooses among several published weights.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,22 @@ if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
 SOURCE = "torchvision"
+SIDE = 800
+"""A detector's input, to which most resize the shorter side."""
+SIDES = {"ssd300": 300, "ssdlite320": 320, "large_320": 320}
 
 
 def names() -> list[str]:
-    """All classification networks, once for each of their published weights."""
+    """All classification, segmentation and detection networks, once for each of their published weights."""
+    return [f"{name}.{entry.name}" for name in _kinds() for entry in _entries(name)]
+
+
+def _kinds() -> dict[str, str]:
+    """The builders, and what their networks are for."""
     from torchvision import models
 
-    return [f"{name}.{entry.name}" for name in models.list_models(module=models) for entry in _entries(name)]
+    modules = {"classification": models, "segmentation": models.segmentation, "detection": models.detection}
+    return {name: kind for kind, module in modules.items() for name in models.list_models(module=module)}
 
 
 def find(name: str) -> Architecture | None:
@@ -29,7 +41,7 @@ def find(name: str) -> Architecture | None:
     from torchvision import models
 
     builder, dot, tag = name.partition(".")
-    if builder not in models.list_models(module=models):
+    if builder not in _kinds():
         return None
     wanted = tag if dot else models.get_model_weights(builder)["DEFAULT"].name
     return next((_architecture(builder, entry) for entry in _entries(builder) if entry.name == wanted), None)
@@ -63,6 +75,13 @@ def _architecture(builder: str, entry: WeightsEnum) -> Architecture:
 
 def _preprocessing(entry: WeightsEnum) -> Preprocessing:
     transform = entry.transforms()
+    if not hasattr(transform, "mean"):  # a detector scales and resizes for itself; a border keeps the proportions
+        side = next((side for name, side in SIDES.items() if name in entry.url), SIDE)
+        return Preprocessing((side, side), (0.0,) * 3, (1.0,) * 3, crop=1.0, crop_mode="border")
+    if not hasattr(transform, "crop_size"):
+        (side,) = transform.resize_size
+        mean, std = tuple(transform.mean), tuple(transform.std)
+        return Preprocessing((side, side), mean, std, transform.interpolation.value, 1.0)
     (crop,), (resize,) = transform.crop_size, transform.resize_size
     mean, std = tuple(transform.mean), tuple(transform.std)
     return Preprocessing((crop, crop), mean, std, transform.interpolation.value, crop / resize)
@@ -73,6 +92,8 @@ def _build(builder: str, entry: WeightsEnum, num_classes: int, channels: int) ->
 
     if channels != 3:
         raise ModelError(f"torchvision's {builder} takes RGB pictures, not {channels} channel(s).")
+    if _kinds()[builder] != "classification":
+        return get_model(builder, weights=None, weights_backbone=None, num_classes=num_classes)
     return get_model(builder, weights=None, num_classes=num_classes, **_as_published(builder, entry))
 
 

@@ -20,6 +20,7 @@ from limelight.models.catalogue import LIBRARIES, find
 from limelight.models.checkpoint import CARD, read_card, weights_file
 from limelight.models.from_onnx import is_onnx, load_onnx
 from limelight.models.model import Model
+from limelight.models.programs import is_program, load_program
 from limelight.models.weights import SUFFIXES, classes, fill, read, unwrapped, with_own_head
 from limelight.preprocessing import Preprocessing
 
@@ -32,30 +33,36 @@ def load(
     labels: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     device: torch.device | str | None = None,
+    trust: bool = False,
 ) -> Model:
     """Give a network with what is needed to show it photographs and to read its answers.
 
     ``model`` is a name (see :func:`limelight.models.available`; "timm/..." or "torchvision/..." where both have it),
-    a checkpoint's folder or its ``.safetensors``, an ``.onnx`` file, or a network in hand,
-    which is left as it is but for what is asked.
+    a checkpoint's folder or its ``.safetensors``, an ``.onnx`` file, a network in hand, which is left as it is but for
+    what is asked, or, with ``trust``, a file that holds a network whole: pickled, TorchScript or ``torch.export``.
     ``weights`` are "default" (the published ones, or what the checkpoint or the network holds), "random" or a file.
     ``num_classes``, when it differs from that of the weights, asks for a new, random head; without it the head is that
     of the weights. ``labels``, ``preprocessing``: instead of the known ones. A network that is built here is in
     evaluation mode.
 
     Raises ``ModelError``, one line each, for an unknown name, weights that can't be had, read or made to fit, and
-    labels that are not one a class.
+    labels that are not one a class. ``trust`` lets a file run what it says, which its reading may need: without it such
+    a file is refused.
     """
     if isinstance(model, nn.Module | Model):
-        found = _in_hand(model, weights, num_classes, preprocessing)
+        found = _in_hand(model, weights, num_classes, preprocessing, trust)
     elif is_onnx(model):
         if weights != "default" or num_classes is not None:
             raise ModelError("An ONNX file keeps its weights and classes: load the network by name for others.")
         found = load_onnx(Path(model).expanduser(), preprocessing)
+    elif is_program(file := Path(model).expanduser()) and not (file.parent / CARD).is_file():
+        if weights != "default" or num_classes is not None:
+            raise ModelError("A file that holds a network whole keeps its weights and classes: name it for others.")
+        found = load_program(file, trust, preprocessing)
     elif is_path(model):
-        found = _from_checkpoint(Path(model).expanduser(), weights, num_classes, preprocessing)
+        found = _from_checkpoint(file, weights, num_classes, preprocessing, trust)
     else:
-        found = _by_name(str(model), weights, num_classes, preprocessing)
+        found = _by_name(str(model), weights, num_classes, preprocessing, trust)
     if labels is not None:
         found = replace(found, labels=tuple(labels))
     if found.labels and found.num_classes not in (None, len(found.labels)):
@@ -64,7 +71,11 @@ def load(
 
 
 def _in_hand(
-    model: nn.Module | Model, weights: str | Path | None, num_classes: int | None, preprocessing: Preprocessing | None
+    model: nn.Module | Model,
+    weights: str | Path | None,
+    num_classes: int | None,
+    preprocessing: Preprocessing | None,
+    trust: bool,
 ) -> Model:
     if weights in (None, "random") or num_classes is not None:
         raise ModelError("A network in hand keeps its classes and weights: load it by name for others.")
@@ -73,7 +84,7 @@ def _in_hand(
         found = replace(found, preprocessing=preprocessing)
     if weights == "default":
         return found
-    fill(found.network, unwrapped(read(weights), found.network), str(weights))
+    fill(found.network, unwrapped(read(weights, trust), found.network), str(weights))
     return replace(found, weights=_said(weights))
 
 
@@ -88,7 +99,7 @@ def _described(network: nn.Module) -> Model:
 
 
 def _from_checkpoint(
-    path: Path, weights: str | Path | None, num_classes: int | None, preprocessing: Preprocessing | None
+    path: Path, weights: str | Path | None, num_classes: int | None, preprocessing: Preprocessing | None, trust: bool
 ) -> Model:
     if not path.exists():
         raise ModelError(f"There is no checkpoint at {path}.")
@@ -98,13 +109,13 @@ def _from_checkpoint(
     weights = weights_file(path) if weights == "default" else weights
     if weights in (None, "random") and num_classes is None:  # as many classes as the checkpoint's, on other weights
         num_classes = card.get("num_classes")
-    model = _by_name(card["architecture"], weights, num_classes, preprocessing)
+    model = _by_name(card["architecture"], weights, num_classes, preprocessing, trust)
     labels = card.get("labels") if num_classes in (None, card.get("num_classes")) else None
     return replace(model, labels=tuple(labels) if labels else None)
 
 
 def _by_name(
-    name: str, weights: str | Path | None, num_classes: int | None, preprocessing: Preprocessing | None
+    name: str, weights: str | Path | None, num_classes: int | None, preprocessing: Preprocessing | None, trust: bool
 ) -> Model:
     architecture = find(name)
     channels = preprocessing.channels if preprocessing else 3
@@ -112,7 +123,7 @@ def _by_name(
     if weights in (None, "random"):
         network, said = architecture.build(own, channels), "random"
     elif weights != "default":
-        network, own, said = _filled(architecture, read(weights), _said(weights), num_classes, channels)
+        network, own, said = _filled(architecture, read(weights, trust), _said(weights), num_classes, channels)
     else:
         network, said = _published(architecture), str(architecture.weights)
         if (own, channels) != (architecture.num_classes, 3):

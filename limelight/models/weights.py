@@ -19,15 +19,16 @@ SUFFIXES = ".safetensors", ".pt", ".pth", ".bin", ".ckpt"
 
 # Where training programs put the state in their checkpoints. The averaged weights come first: they are the better
 # ones, and the ones such a program evaluates.
+TRUST = "give --trust (trust=True) if you know where it is from"
 KEYS = "state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model_state", "model", "net", "network"
 PREFIXES = "module.", "_orig_mod.", "model.", "net.", "network."  # left by wrappers: parallel, compiled, Lightning
 
 
-def read(path: str | Path) -> State:
+def read(path: str | Path, trust: bool = False) -> State:
     """The tensors by name in a ``.safetensors`` file, or in anything ``torch.save`` wrote (.pt, .pth, .bin, .ckpt).
 
-    No code from the file is run. Raises ``ModelError`` for a file that is missing, damaged, wants to run code, or
-    holds no state.
+    No code from the file is run, unless it is trusted. Raises ``ModelError`` for a file that is missing, damaged, wants
+    to run code, or holds no state.
     """
     path = Path(path)
     if not path.is_file():
@@ -39,10 +40,10 @@ def read(path: str | Path) -> State:
             return load_file(path)
         # timm's training keeps its arguments beside the weights; a Namespace holds plain values and runs nothing.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=not trust)
     except Exception as error:  # damaged bytes can raise anything
         raise ModelError(f"{path} {_why_unreadable(error)}.") from error
-    state = _find_state(content)
+    state = _find_state(content.state_dict() if isinstance(content, nn.Module) else content)
     if state is None:
         held = f"a dict with {_some(list(content))}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise ModelError(f"{path} holds no weights by name (a state_dict) but {held}.")
@@ -106,7 +107,9 @@ def _find_state(content: Any) -> State | None:
         return None
     if all(isinstance(value, Tensor) for value in content.values()):
         return content
-    return next((state for key in KEYS if (state := _find_state(content.get(key))) is not None), None)
+    inside = (content.get(key) for key in KEYS)
+    states = (_find_state(each.state_dict() if isinstance(each, nn.Module) else each) for each in inside)
+    return next((state for state in states if state is not None), None)
 
 
 def _why_unreadable(error: Exception) -> str:
@@ -114,7 +117,10 @@ def _why_unreadable(error: Exception) -> str:
     if "Weights only load failed" in said or "TorchScript" in said:
         culprit = re.search(r"GLOBAL ([\w.]+)", said)
         named = f" ({culprit[1]})" if culprit else ""
-        return f"holds more than weights{named}, which would have to run to be read: refused; save the state_dict alone"
+        return (
+            f"holds more than weights{named}, which would have to run to be read: refused; save the state_dict alone, "
+            f"or {TRUST}"
+        )
     return "can't be read as weights: it is damaged, cut short or something else"
 
 
