@@ -131,7 +131,7 @@ class Captioner(Evidence):
 
 
 class Answerer(Evidence):
-    """A picture and a question's words; a score over zero is a yes.
+    """A picture and a question's words; one score, over zero for a yes ``(n, 1)``.
 
     It has no offset: what is in every picture would have to speak for a yes and for a no.
     """
@@ -141,7 +141,7 @@ class Answerer(Evidence):
         self.words, self.out = nn.EmbeddingBag(len(ASKED), sorts, mode="sum"), nn.Linear(sorts, 1, bias=False)
 
     def read(self, evidence: Tensor, *question: Tensor) -> Tensor:
-        return self.out(strongest(evidence) * self.words(question[0]))[:, 0]
+        return self.out(strongest(evidence) * self.words(question[0]))
 
 
 def asked(kind: int, count: int) -> Tensor:

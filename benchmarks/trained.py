@@ -179,18 +179,22 @@ def answerer() -> Told:
     network, present = on_body.Answerer(), (learn.counts() > 0).float()
 
     def loss(evidence: Tensor, i: Tensor) -> Tensor:
-        said = [network.read(evidence, on_body.asked(kind, len(i))) for kind in range(len(KINDS))]
+        said = [network.read(evidence, on_body.asked(kind, len(i)))[:, 0] for kind in range(len(KINDS))]
         return F.binary_cross_entropy_with_logits(torch.stack(said, 1), present[i])
 
     on_body.learnt(network, loss, 300)
     looks, right = Looks(8), []
     for kind, name in enumerate(KINDS):
         there = held.counts()[:, kind] > 0
-        right.append(float(((network.answers(on_body.asked(kind, len(held))) > 0) == there).float().mean()))
+        right.append(float(((network.answers(on_body.asked(kind, len(held)))[:, 0] > 0) == there).float().mean()))
         numbers, own = _with(held, kind)
         given = (on_body.shown(own.images), on_body.asked(kind, len(numbers)))
-        looks.add(own, numbers, kind, *quiet(network, given, target=_itself), title=f"{name}?")
+        looks.add(own, numbers, kind, *quiet(network, given, target=_yes), title=f"{name}?")
     return looks.told(right=fmean(right)), looks
+
+
+def _yes(outputs: Tensor) -> Tensor:
+    return outputs[:, 0]
 
 
 def _itself(outputs: Tensor) -> Tensor:
