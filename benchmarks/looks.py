@@ -8,7 +8,7 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -107,10 +107,10 @@ class Looks:
         return found
 
 
-def drawn(looks: Looks, count: int = 4, side: int = 160) -> Image.Image:
-    """A row of pictures with their maps."""
-    shown = looks.pictures[:count]
-    row = Image.new("RGB", (side * len(shown), side))
-    for k, (_, picture) in enumerate(shown):
-        row.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (k * side, 0))
+def drawn(looks: Looks, count: int = 4, side: int = 160, strip: int = 18) -> Image.Image:
+    """A row of pictures with their maps, what was asked above each."""
+    row = Image.new("RGB", (side * count, side + strip), "white")
+    for k, (title, picture) in enumerate(looks.pictures[::2][:count]):
+        row.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (k * side, strip))
+        ImageDraw.Draw(row).text((k * side + 4, 3), title, fill="black")
     return row

@@ -97,7 +97,7 @@ def counter() -> Told:
     looks, by_default = Looks(8), Looks(8)
     numbers, own = _with(held, BEANS, mixed=False)
     images = on_body.shown(own.images)
-    looks.add(own, numbers, BEANS, *quiet(network, images, target=_itself, layer="evidence"), title="beans")
+    looks.add(own, numbers, BEANS, *quiet(network, images, target=_itself, layer="evidence"), title="counter of beans")
     by_default.add(own, numbers, BEANS, *quiet(network, images, target=_itself))
     said, true = network.answers(), held.counts()[:, BEANS]
     facts = {"right": float((said.round() == true).float().mean()), "error": float((said - true).abs().mean())}
@@ -127,8 +127,8 @@ def siamese() -> Told:
                 ll.alike(network, on_body.shown(own.images), on_body.shown(theirs.images), method=method)
                 for method in (METHOD, PAPER)
             )
-        looks.add(own, first, kind_, found.first, paper.first, name)
-        looks.add(theirs, second, kind_, found.second, paper.second, name)
+        looks.add(own, first, kind_, found.first, paper.first, f"alike: {name}")
+        looks.add(theirs, second, kind_, found.second, paper.second, f"alike: {name}")
     single = there.sum(1) == 1
     own, of = F.normalize(network.answers()[single], dim=1), there[single].int().argmax(1)
     same = (of[:, None] == of).fill_diagonal_(False)
@@ -160,7 +160,7 @@ def captioner() -> Told:
             continue
         numbers = torch.nonzero(chosen)[:, 0]
         found = quiet(network, on_body.shown(held[chosen].images), target=ll.word(WORDS.index(word)))
-        looks.add(held[chosen], numbers, kind, *found, title=f'"{word}"')
+        looks.add(held[chosen], numbers, kind, *found, title=f'captioner: "{word}"')
     pairs = [[_phrases(own) for own in of] for of in (said, truth)]
     right = fmean({k for k, _ in a} == {k for k, _ in b} for a, b in zip(*pairs, strict=True))
     whole = fmean(a == b for a, b in zip(*pairs, strict=True))
@@ -189,7 +189,7 @@ def answerer() -> Told:
         right.append(float(((network.answers(on_body.asked(kind, len(held)))[:, 0] > 0) == there).float().mean()))
         numbers, own = _with(held, kind)
         given = (on_body.shown(own.images), on_body.asked(kind, len(numbers)))
-        looks.add(own, numbers, kind, *quiet(network, given, target=_yes), title=f"{name}?")
+        looks.add(own, numbers, kind, *quiet(network, given, target=_yes), title=f"answerer: {name}?")
     return looks.told(right=fmean(right)), looks
 
 
