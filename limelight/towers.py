@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from limelight.borrow import unwrap
+from limelight.cut import hooked
 from limelight.errors import ModelError
 from limelight.nested import describe
 from limelight.targets.similarity import embedding_of
@@ -15,6 +16,10 @@ from limelight.views import view
 OF_PICTURES = ("get_image_features", "encode_image")
 """What transformers and open_clip call the picture's side."""
 OF_TEXT = ("get_text_features", "encode_text")
+
+
+ANSWERING = ("BlipForQuestionAnswering",)
+"""Networks of transformers whose decoder's scores stay inside."""
 
 
 class TwoTowers:
@@ -30,14 +35,29 @@ class TwoTowers:
         return super().forward(*args, **options)  # type: ignore[misc]
 
 
+class Answers:
+    """What is put before a network that answers questions about pictures, and returns all but the words' scores."""
+
+    text_decoder: nn.Module
+
+    def forward(self, *args: Any, **options: Any) -> Any:
+        """What its decoder of text says: ``logits (batch, positions, vocabulary)``, and no more."""
+        heard: list[Any] = []
+        with hooked(iter([(self.text_decoder, lambda module, given, gave: heard.append(gave))])):
+            super().forward(*args, **options)  # type: ignore[misc]
+        return {"logits": heard[-1].logits}
+
+
 def method_of(network: object, names: tuple[str, ...]) -> str | None:
     """The first of these methods that a network has."""
     return next((name for name in names if callable(getattr(network, name, None))), None)
 
 
 def picture_side(network: nn.Module) -> nn.Module:
-    """A network of two towers seen from its pictures; any other as it is."""
+    """A network of two towers seen from its pictures, one that answers questions from its words; any other as it is."""
     inner = unwrap(network)
+    if any(kind.__name__ in ANSWERING for kind in type(inner).__mro__):
+        return inner if isinstance(inner, Answers) else view(inner, Answers)
     if isinstance(inner, TwoTowers) or method_of(inner, OF_PICTURES) is None or method_of(inner, OF_TEXT) is None:
         return network
     return view(inner, TwoTowers)

@@ -110,3 +110,22 @@ def test_a_layout_is_said_at_the_shell(files):
         for more in ([], ["--layout", "batch channels height width"])
     )
     assert plain == said
+
+
+class Crafted:
+    """What makes a folder when it is unpickled."""
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.bin", "net.pt2", "net.onnx", "net.safetensors"])
+def test_a_crafted_or_truncated_file_is_refused_in_one_line_and_runs_nothing(files, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    torch.save(Crafted(), tmp_path / name)
+    refused(limelight(files / "a.png", "--model", name, "--input-size", "32", "--json"))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
+    refused(limelight(files / "a.png", "--model", name, "--input-size", "32", "--trust", "--json"))
+    assert not (tmp_path / "ran").exists()
