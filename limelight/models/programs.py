@@ -5,6 +5,7 @@ All three run what the file says when it is read or used, so that a crafted one 
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +66,12 @@ def _read(path: Path, kind: str | None) -> nn.Module | None:
         found = _network_in(torch.load(path, map_location="cpu", weights_only=False))
         return None if found is None else found.float().eval() if _half(found) else found.eval()
     if kind.endswith("torch.export"):
-        return torch.export.unflatten(torch.export.load(path))
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)  # of a damaged file torch logs pages, and raises all the same
+        try:
+            return torch.export.unflatten(torch.export.load(path))
+        finally:
+            logging.disable(before)
     return torch.jit.load(str(path), map_location="cpu").eval()
 
 
