@@ -21,10 +21,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.layers import HybridEmbed
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,6 +32,9 @@ from benchmarks.mosaics import DATA, FEWEST, share
 from limelight.errors import LimelightError
 from limelight.methods.measured import RECORD
 from limelight.methods.registry import get
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 KINDS = "rice", "beans", "ants", "bees"
 ATTENTION = "rawattention", "attentionrollout", "gradientattentionrollout", "transformerattribution", "legrad"
@@ -55,10 +57,13 @@ def photographs(seed: int = 0) -> tuple[list[list[Path]], list[list[Path]]]:
 
 def hybrid(body: nn.Module, seed: int = 0) -> VisionTransformer:
     """The transformer, untrained, on a frozen body that makes 14 x 14 cells of a mosaic."""
+    from timm.layers import HybridEmbed
+    from timm.models.vision_transformer import VisionTransformer
+
     torch.manual_seed(seed)
-    embed = partial(HybridEmbed, backbone=body)
-    sizes = {"embed_dim": 192, "depth": 2, "num_heads": 3, "num_classes": len(KINDS)}
-    return VisionTransformer(img_size=2 * SIDE, patch_size=1, embed_layer=embed, **sizes)  # pyright: ignore
+    embed: Any = partial(HybridEmbed, backbone=body)
+    sizes: dict[str, Any] = {"embed_dim": 192, "depth": 2, "num_heads": 3, "num_classes": len(KINDS)}
+    return VisionTransformer(img_size=2 * SIDE, patch_size=1, embed_layer=embed, **sizes)
 
 
 def trained(
@@ -73,7 +78,7 @@ def trained(
         seed: of the mosaics.
         batch: mosaics in a step.
     """
-    embed = network.patch_embed
+    embed: Any = network.patch_embed
     body, embed.backbone, embed.strict_img_size = embed.backbone, nn.Identity(), False
     learnt = [each for each in network.parameters() if each.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=5e-4, weight_decay=0.05)
@@ -125,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")  # maps of zeros are counted here, not told
     torch.set_num_threads(1)
     model, start = ll.load("efficientnet_lite0"), time.process_time()
-    lite = model.network
+    lite: Any = model.network
     body = nn.Sequential(lite.conv_stem, lite.bn1, lite.blocks).eval().requires_grad_(False)
     preprocessing = model.preprocessing
     assert preprocessing is not None

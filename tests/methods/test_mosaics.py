@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from PIL import Image
 
 import limelight as ll
-from benchmarks import mosaics
+from benchmarks import mosaics, mosaics_vit
 from limelight.methods import REGISTRY
 from limelight.methods.measured import on_mosaics
 
@@ -91,3 +93,28 @@ class TestPhotographs:
             shown = e.raw[0, target].clamp(min=0)
             assert shown[:, side].sum() > 0.6 * shown.sum()
             assert side.start <= float(e.peaks[0, target, 0]) / 32 < side.stop
+
+
+def test_a_transformers_mosaics_hold_one_of_each_kind_and_the_quarter_is_its():
+    pictures = [torch.full((2, 3, 4, 4), float(kind)) for kind in range(4)]
+    seen = set()
+    for image, kind, quarter in mosaics_vit.cases(pictures, 12):
+        tiles = [image[:, y : y + 4, x : x + 4] for y in (0, 4) for x in (0, 4)]
+        assert sorted(float(tile.mean()) for tile in tiles) == [0, 1, 2, 3]
+        assert (tiles[quarter] == kind).all()
+        seen.add((kind, quarter))
+    assert {quarter for _, quarter in seen} == {0, 1, 2, 3}
+    assert len({kind for kind, _ in seen}) > 1
+
+
+def test_of_the_transformer_only_methods_of_attention_are_recorded_and_with_its_name(tmp_path, monkeypatch):
+    known = {"gradcam": {"share": 0.7, "error": 0.01, "mosaics": 160}}
+    record = tmp_path / "mosaics.json"
+    record.write_text(json.dumps(known))
+    monkeypatch.setattr(mosaics_vit, "RECORD", record)
+    mosaics_vit.record({"gradcam": [0.1] * 8, "legrad": [0.5, 0.7] * 4, "rawattention": [0.2] * 3}, write=True)
+    found = json.loads(record.read_text())
+    assert found["gradcam"] == known["gradcam"]
+    assert found["legrad"]["share"] == pytest.approx(0.6)
+    assert found["legrad"]["network"] == mosaics_vit.NETWORK
+    assert "rawattention" not in found, "too few to say anything"
