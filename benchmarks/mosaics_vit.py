@@ -57,7 +57,7 @@ def photographs(seed: int = 0) -> tuple[list[list[Path]], list[list[Path]]]:
 
 def hybrid(body: nn.Module, seed: int = 0) -> VisionTransformer:
     """The transformer, untrained, on a frozen body that makes 14 x 14 cells of a mosaic."""
-    from timm.layers import HybridEmbed
+    from timm.layers.hybrid_embed import HybridEmbed
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(seed)
