@@ -1,6 +1,6 @@
 """Whether the attention methods' maps are about their class: mosaics as in ``benchmarks.mosaics``, of a transformer.
 
-    python -m benchmarks.mosaics_vit [--steps 250] [--cases 160] [--methods rawattention,...] [--record]
+    python -m benchmarks.mosaics_vit [--steps 150] [--cases 160] [--methods rawattention,...] [--record]
 
 No transformer with published weights can be had from a package index, so one is trained here, in minutes: timm's
 ``VisionTransformer`` with a class token and two blocks, on top of EfficientNet-Lite0's body, frozen, whose 14 x 14
@@ -123,7 +123,7 @@ def cases(pictures: Sequence[Tensor], count: int, seed: int = 0) -> Iterator[tup
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.mosaics_vit", description=__doc__)
     options.add_argument("--methods", default=",".join((*ATTENTION, *OTHERS)))
-    options.add_argument("--steps", type=int, default=250)
+    options.add_argument("--steps", type=int, default=150)
     options.add_argument("--cases", type=int, default=160)
     options.add_argument("--record", action="store_true", help=f"write {RECORD.name}, which the registry reads")
     given = options.parse_args(arguments)
