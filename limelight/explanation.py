@@ -188,11 +188,18 @@ class Explanation:
     @property
     def warnings(self) -> list[list[str | None]]:
         """``warnings[i][j]``: what is wrong with a map, or None. A map of zeros is told, with what to try."""
-        alive = self._at_own_grid().flatten(2).amax(dim=2) > 0
+        alive = self._alive()
         return [
             [None if lives else self._zero_map(named) for lives, named in zip(row, names, strict=True)]
             for row, names in zip(alive.tolist(), self.targets, strict=True)
         ]
+
+    def _alive(self) -> Tensor:
+        """``(batch, targets)``, whether a map shows anything; read off the cells where that tells, as it is quicker."""
+        whole = self.canvas in (None, (0.0, 0.0, *map(float, reversed(self.input_size))))
+        if self.fusion == "product" or not whole:
+            return self._at_own_grid().flatten(2).amax(dim=2) > 0
+        return torch.stack([heatmap.rectify(raw).flatten(2).amax(dim=2) > 0 for raw in self.raws]).any(dim=0)
 
     def _at_own_grid(self) -> Tensor:
         """The shown maps, one layer's without enlarging them: a bilinear surface is highest at a cell's centre."""
