@@ -18,7 +18,7 @@ def test_a_trained_network_looks_at_what_it_is_asked_about(task):
     facts, _ = task()
     assert facts["right"] > 0.6, "it must have learnt its task"
     assert facts["on it"] > 0.6 > 3 * facts["area"]
-    assert facts.get("on the others", 0.0) < 0.12
+    assert facts.get("on the others", 0.0) < 0.15
     assert facts["maps"] >= 60
     for kind in scenes.KINDS if task is trained.captioner else ():
         on, off, elsewhere = (
