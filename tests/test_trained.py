@@ -16,7 +16,8 @@ def test_a_trained_network_looks_at_what_it_is_asked_about(task):
     """Most of the map lies on it, and little on what was not asked about."""
     torch.manual_seed(0)
     facts, _ = task()
-    assert facts["right"] > 0.6, "it must have learnt its task"
+    learnt = facts["error"] < 0.7 if task is trained.counter else facts["right"] > 0.6
+    assert learnt, "it must have learnt its task (a counter that always says none is off by 0.85)"
     assert facts["on it"] > 0.6 > 3 * facts["area"]
     assert facts.get("on the others", 0.0) < 0.15
     assert facts["maps"] >= 60
