@@ -51,7 +51,7 @@ def page(records: list[dict[str, Any]], peers: list[dict[str, Any]]) -> str:
     if dead:
         lines += [f"Of those right, {len(dead)} have weights that let nothing through: map and reference are zero.", ""]
     ways = Counter(each["axes"].split()[0] for each in right)
-    names = {"first": "channels first", "last": "channels last", "tokens": "tokens"}
+    names = {"first": "channels first", "last": "channels last", "tokens": "tokens", "row": "cells in a row"}
     kinds = Counter(kind(each["name"]) or each["name"].partition(":")[0] for each in built)
     lines += [
         "They are " + ", ".join(f"{n} of {KINDS[name]}" for name, n in kinds.most_common()) + ".",

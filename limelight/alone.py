@@ -92,7 +92,10 @@ def alone(captured: Captured, k: int, graph: bool, worth: bool) -> Alone | None:
         # Not the head itself, which holds the pass: a circle would keep it until the garbage collector comes by.
         captured.remembered[key] = (found.traced, found.trunk) if found else None
     parts = captured.remembered[key]
-    return Alone(captured, k, *parts, graph) if parts else None
+    if not parts:
+        return None
+    recorded, trunk = parts
+    return Alone(captured, k, recorded, trunk, graph)
 
 
 def _checked(captured: Captured, k: int, graph: bool, traced: Traced | None) -> Alone | None:

@@ -104,8 +104,8 @@ def _older(node: Any, opset: int, constants: dict[str, Any]) -> Iterable[Any]:
 
 def _without_identities(graph: Any) -> None:
     """Weights that are handed on under a second name are taken by their first: the converter loses them otherwise."""
-    weights = {each.name for each in graph.initializer}
-    outputs = {each.name for each in graph.output}
+    weights: set[str] = {each.name for each in graph.initializer}
+    outputs: set[str] = {each.name for each in graph.output}
     names: dict[str, str] = {}
     kept = []
     for node in graph.node:
