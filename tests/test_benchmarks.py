@@ -21,6 +21,7 @@ def tiny() -> nn.Module:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::limelight.errors.ZeroMapWarning")
 def test_cost_is_a_ratio_for_each_contender(monkeypatch: pytest.MonkeyPatch):
     """Every contender that is installed answers the same question, and leaves no hook behind for the next."""

@@ -21,6 +21,6 @@ def weighted(
     weights: Float[Tensor, "batch channels"], activations: Float[Tensor, "batch channels *grid"]
 ) -> Float[Tensor, "batch *grid"]:
     """The channels, summed by weights."""
-    if len(activations) > 1 and activations.stride(0) == 0:  # one image, many targets: a single matrix product
+    if activations.stride(0) == 0 and len(activations) > 1:  # one image, many targets: a single matrix product
         return (weights @ activations[0].flatten(1)).view(len(weights), *activations.shape[2:])
     return torch.einsum("bc,bc...->b...", weights, activations)

@@ -18,7 +18,9 @@ LAYERS = {
     "vgg11": ("features.15", "features"),
 }
 """Three networks, a layer in the middle and the one before the pooling."""
-PLACES = [(name, layer) for name, layers in LAYERS.items() for layer in layers]
+PLACES = [
+    pytest.param(name, layer, marks=[pytest.mark.slow] * (name == "vgg11")) for name in LAYERS for layer in LAYERS[name]
+]
 
 
 @functools.cache

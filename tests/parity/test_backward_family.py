@@ -122,7 +122,12 @@ def test_guided_backprop_is_grad_cams_for_the_one_image_it_takes(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "layer"), [("resnet18", "layer3"), ("vgg11_bn", "features.20"), ("squeezenet1_1", "features.9")]
+    ("name", "layer"),
+    [
+        ("resnet18", "layer3"),
+        pytest.param("vgg11_bn", "features.20", marks=pytest.mark.slow),
+        ("squeezenet1_1", "features.9"),
+    ],
 )
 def test_guided_grad_cam_is_captums(name, layer):
     attr = pytest.importorskip("captum.attr")
@@ -192,7 +197,7 @@ def test_excitation_is_zennits_without_biases(name):
     assert error(ours(name, "excitationbackprop"), expected) < 1e-3
 
 
-@pytest.mark.parametrize("name", ["vgg11", "squeezenet1_0", "squeezenet1_1"])
+@pytest.mark.parametrize("name", [pytest.param("vgg11", marks=pytest.mark.slow), "squeezenet1_0", "squeezenet1_1"])
 def test_epsilon_relevance_is_captums(name):
     """On networks without batch norm or additions: captum gives those rules of their own, or refuses them."""
     expected = captum("LRP", network(name), classes(name)).sum(dim=1)

@@ -16,7 +16,11 @@ attr = pytest.importorskip("captum.attr")
 TARGET = 3
 
 
-@pytest.fixture(params=[resnet18, vgg11, mobilenet_v3_small], ids=lambda build: build.__name__, scope="module")
+@pytest.fixture(
+    params=[resnet18, pytest.param(vgg11, marks=pytest.mark.slow), mobilenet_v3_small],
+    ids=lambda build: build.__name__,
+    scope="module",
+)
 def network(request):
     torch.manual_seed(0)
     return request.param(num_classes=5).eval()

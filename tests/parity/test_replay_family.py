@@ -59,6 +59,7 @@ def test_ablation_cam(name, layer, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layer"), LAST)
 def test_score_cam_with_corners_as_in_pytorch_grad_cam(name, layer, monkeypatch):
     """It aligns the corners of masks; told not to, it gives our map."""

@@ -134,6 +134,7 @@ def test_pictures_that_have_moved(run, tmp_path):
     assert any(each["place"] == "the object" for each in json.loads(found.stdout)["looks"][0]["shares"])
 
 
+@pytest.mark.slow
 def test_pictures_that_are_missing_are_left_out_and_told(run, tmp_path):
     shutil.copytree(run.parent / "pictures", tmp_path / "pictures")
     for name in ("test/red/red_00.png", "masks/test/red/red_01.png"):
@@ -157,6 +158,7 @@ def test_what_can_not_be_studied_is_told_in_one_line(tmp_path, source, words):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_no_half_a_page_is_left(run, tmp_path, monkeypatch):
     def full(self, content):
         raise OSError(28, "No space left on device")
