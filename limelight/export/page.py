@@ -44,7 +44,8 @@ def runtime(folder: Path | None = None) -> dict[str, bytes]:
             said = line(asked.stderr or asked.stdout)
             raise InputError(f"npm could not fetch {PACKAGE} ({said}): unpack it and give --ort-web DIR")
         with tarfile.open(packed) as archive:
-            archive.extractall(temporary, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has no filters
+            archive.extractall(temporary)
         return _taken(Path(temporary) / "package")
 
 
