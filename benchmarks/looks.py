@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -89,7 +90,7 @@ class Looks:
                 by_picture.setdefault(row["picture"], []).append(row)
         names = [of for of in self.rows[0] if of not in ("picture", "kind")]
         means = {of: [_mean(row[of] for row in rows) for rows in by_picture.values()] for of in names}
-        low, high = bootstrap(means["on it"])
+        low, high = bootstrap(means["on it"]) if len(by_picture) > 1 else (math.nan, math.nan)  # it learnt nothing
         zeros = sum(not np.isfinite(row["on it"]) for row in self.rows)
         counted = {"pictures": len(by_picture), "maps": len(self.rows) - zeros, "maps of zeros": zeros}
         return {**facts, **{of: _mean(own) for of, own in means.items()}, "low": low, "high": high, **counted}
