@@ -107,11 +107,18 @@ def chosen(
         except ModelError:  # a network of one size, or without a linear head
             if shown == default:
                 break
-    if len(judged) < 2:
+        if _settled(judged):
+            break
+    if len(judged) < 2 and not _settled(judged):
         return default, {"size": list(default.size), "fit": fit_of(default), "chosen": False}
     progress("choosing the input", len(ways), len(ways))
     taken = choose(judged)
     return taken.shown, _facts(judged, taken)
+
+
+def _settled(judged: Sequence[Judged]) -> bool:
+    """Whether the default is taken whatever the others have: a loss is not negative, so none is 1 / pictures better."""
+    return bool(judged) and judged[0].loss <= 1 / len(judged[0].losses)
 
 
 def candidates(default: Preprocessing, settings: Settings, items: Sequence[Picture]) -> list[Preprocessing]:
@@ -168,6 +175,10 @@ def told(facts: dict[str, Any]) -> list[str]:
     taken = next(each for each in tried if (each["size"], each["fit"]) == (facts["size"], facts["fit"]))
     best = min(tried, key=lambda each: each["loss"])
     judged = f"judged by the log-loss of {facts['pictures']} pictures to learn from, cross-validated"
+    if len(tried) == 1:
+        return [
+            f"input: {_way(taken)}, its own, {taken['loss']:.4f}: no other can be better by more than chance; {judged}"
+        ]
     if taken is default:
         why = "its own"
         if best is not taken:

@@ -53,6 +53,13 @@ class TestWhatIsTried:
 class TestTheRule:
     """Losses of 100 pictures, made so that means and standard errors are known."""
 
+    def test_the_others_are_not_tried_where_the_network_s_own_way_is_taken_whatever_they_have(self):
+        """Of 100 pictures none can be better by more than 0.01 than one that has 0.01."""
+        own, best = self.judged(224, 0.0099), self.judged(320, 0.0)
+        assert inputs._settled([own]) and choose([own, best]) is own
+        assert not inputs._settled([self.judged(224, 0.0101)]) and not inputs._settled([])
+        assert "no other can be better by more than chance" in inputs.told(inputs._facts([own], own))[0]
+
     def judged(self, size, mean, spread=0.0, pictures=100):
         signs = torch.tensor([1.0, -1.0]).repeat(pictures // 2)
         shown = Preprocessing((size, size), (0.5,) * 3, (0.5,) * 3)
