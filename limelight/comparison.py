@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from limelight.cut import LayerSpec
-from limelight.errors import InputError, LimelightError, MethodError, TargetError, ZeroMapWarning
+from limelight.errors import InputError, LimelightError, MethodError, TargetError, ZeroMapWarning, one_line
 from limelight.explainer import explain
 from limelight.explanation import Explanation
 from limelight.heatmap import rectify
@@ -149,7 +149,7 @@ def trials(
         except (InputError, TargetError):
             raise
         except (LimelightError, RuntimeError) as error:
-            yield Trial(method, error=" ".join(str(error).split()))
+            yield Trial(method, error=one_line(error))
         else:
             yield Trial(method, replace(explanation, photos=[photo], views=[view]), seconds, forwards)
 

@@ -9,6 +9,11 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(message: object, most: int | None = None) -> str:
+    """A message in one line, however it was broken, of at most so many characters."""
+    return " ".join(str(message).split())[:most]
+
+
 class LimelightError(Exception):
     """Anything limelight refuses. The command line prints its message on one line and exits with ``exit_code``."""
 

@@ -12,27 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from limelight.answers import predictions_of, probabilities_asked
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import INPUT, Captured, Cut, LayerSpec, Site, resolve
+from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
 from limelight.detectors import View, levels_of
 from limelight.errors import (
-    FallbackWarning,
     InputError,
     LayerError,
     LimelightError,
     MethodError,
     ModelError,
     SharedLayerWarning,
-    TargetError,
     ZeroMapWarning,
 )
 from limelight.explanation import Explanation, Origin
+from limelight.fallback import WITHOUT_GRADIENT, sealed, told_of
 from limelight.foreign import is_script, opened
 from limelight.grid import Layout, default_layer
-from limelight.grid.known import outline_of
 from limelight.heatmap import check_fusion
 from limelight.methods.for_all import EvidenceForAll
 from limelight.methods.registry import Method, get
@@ -58,8 +55,6 @@ if TYPE_CHECKING:
 
 LONG = 4
 """From more batches than this on, a progress bar is worth its line."""
-WITHOUT_GRADIENT = "occlusion"
-"""What explains a network that allows no gradient."""
 AUTO = "auto"
 """As a layer: those whose maps are worth most."""
 
@@ -174,18 +169,18 @@ def _explain_with(
     check_fusion(fusion)
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: at least one image must run at once")
-    if not is_script(network):
+    scripted = is_script(network)
+    if not scripted:
         place.check(network)
     source = tensors_of(images, network) or photos_of(images)
     check(target, len(source), labels)
     prepare = Prepare(network, preprocessing, fit)
-    scripted = is_script(network)
     if scripted:  # converted for inputs of one shape: one image at a time
         network, batch_size = opened(network, prepare(source[0:1]).inputs), 1
         place.check(network)
     starts = range(0, len(source), batch_size)
     parts: list[list[Explanation]] = []
-    instead = None
+    whole, instead = None, [get(WITHOUT_GRADIENT)] * len(methods)
     shown = watched() if progress is None else progress
     many = len(starts) > LONG or (progress is True and len(starts) > 1)
     for start in tracked(starts, "explaining", len(starts), shown and many):
@@ -194,18 +189,14 @@ def _explain_with(
         try:
             with gauge(shown and not many) as tell:  # one bar at a time
                 asked = part(target, start, stop, len(source))
+                run = partial(_explain_batch, batch.inputs, asked, labels, place, start, tell)
                 try:
-                    if instead is not None:
-                        raise instead
-                    found = _explain_batch(network, batch.inputs, asked, labels, methods, place, start, tell)
-                except LayerError as error:
-                    if instead is None:
-                        if place.layer is not None or not _sealed(network, batch.inputs, asked, labels):
-                            raise
-                        _tell_of_fallback(network)
-                    instead, whole = error, _Whole(network)
-                    without = [get(WITHOUT_GRADIENT)] * len(methods)
-                    found = _explain_batch(whole, batch.inputs, asked, labels, without, place, start, tell)
+                    found = run(network, methods) if whole is None else run(whole, instead)
+                except LayerError:
+                    if whole or place.layer is not None or not sealed(network, batch.inputs, asked, labels):
+                        raise
+                    whole = told_of(network)
+                    found = run(whole, instead)
         except LimelightError:
             raise
         except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
@@ -228,14 +219,14 @@ def _explain_with(
 
 
 def _explain_batch(
-    network: nn.Module,
     inputs: Inputs,
     target: Target,
     labels: Labels,
-    methods: Sequence[Method],
     place: _Place,
     first: int,
     tell: Callable[[str, int, int], None],
+    network: nn.Module,
+    methods: Sequence[Method],
 ) -> list[dict[str, Any]]:
     """Everything that an explanation holds and that comes from the network: for one batch, for each method.
 
@@ -293,43 +284,6 @@ class _Place:
                 raise LayerError("layout= says how one layer is laid out: say which, with layer=")
         if self.layer is not None and self.layer != AUTO:
             resolve(network, self.layer)
-
-
-class _Whole(nn.Module):
-    """A network that is asked for its outputs and nothing else: no graph, no layers."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = [network]  # in a list: not a layer
-        self.kept = nn.ParameterList(islice(network.parameters(), 1))
-
-    def forward(self, *args: Any, **options: Any) -> Any:
-        given, named = pytree.tree_map_only(Tensor, torch.detach, (args, options))
-        with torch.no_grad():
-            return self.network[0](*given, **named)
-
-
-def _sealed(network: nn.Module, inputs: Inputs, target: Target, labels: Labels) -> bool:
-    """Whether a network keeps no graph from the image to the score, or calls no module that could be looked at."""
-    try:
-        with borrowed(unwrap(network)):
-            captured = Cut.at(network, INPUT).capture(*inputs.args, **inputs.options)
-            with torch.enable_grad():
-                score = ask(target, captured.outputs, labels)[0].score(captured.outputs)
-    except TargetError:
-        raise
-    except RuntimeError:  # it leaves torch, and says so of a tensor that has a graph
-        return True
-    return not score.requires_grad or not outline_of(network, inputs.args, inputs.options).outline.calls
-
-
-def _tell_of_fallback(network: nn.Module) -> None:
-    warnings.warn(
-        f"this {type(network).__name__} keeps no graph at a layer that could be looked at (integer or custom kernels, "
-        f"another runtime): explained by {get(WITHOUT_GRADIENT).title} instead, which only runs it",
-        FallbackWarning,
-        stacklevel=4,
-    )
 
 
 class _Passes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from limelight.errors import LimelightError, ZeroMapWarning, closest
+from limelight.errors import LimelightError, ZeroMapWarning, closest, one_line
 
 INTERRUPTED = 130  # as shells have it: 128 and the number of the signal
 OTHER = "Other options"
@@ -47,7 +47,7 @@ class Command(click.Command):
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", category=ZeroMapWarning)  # each is told with its own picture
-                warnings.showwarning = lambda message, *where, **more: _say(f"warning: {line(message)}")
+                warnings.showwarning = lambda message, *where, **more: _say(f"warning: {one_line(message)}")
                 return super().invoke(ctx)
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise
@@ -80,7 +80,7 @@ class Group(click.Group):
             sys.exit(INTERRUPTED)
         except click.UsageError as error:
             where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-            _say(f"error: {line(error.format_message()).rstrip('.')}{where}")
+            _say(f"error: {one_line(error.format_message()).rstrip('.')}{where}")
             sys.exit(error.exit_code)
         except click.ClickException as error:
             _say(f"error: {error.format_message()}")
@@ -107,14 +107,9 @@ def _heading(option: click.Option) -> str:
     return getattr(option, "heading", OTHER)
 
 
-def line(message: object) -> str:
-    """A message in one line, however it was broken."""
-    return " ".join(str(message).split())
-
-
 def _told(error: Exception) -> str:
     """An error in one line: our own as it is, any other with its kind and how to learn more."""
-    text = line(error) or type(error).__name__
+    text = one_line(error) or type(error).__name__
     if isinstance(error, LimelightError):
         return text
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))

@@ -11,7 +11,7 @@ from limelight.checkup import answers, layers, maps, pictures, weights
 from limelight.checkup.finding import Finding
 from limelight.checkup.patient import Patient, made_up
 from limelight.cut import LayerSpec, resolve
-from limelight.errors import LimelightError, ModelError
+from limelight.errors import LimelightError, ModelError, one_line
 from limelight.images import Photo, read
 from limelight.methods.registry import Method
 from limelight.models import Model
@@ -76,7 +76,7 @@ def doctor(
     except LimelightError:
         raise
     except RuntimeError as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         shape = tuple(patient.images.shape)
         raise ModelError(f"the network does not run on images of shape {shape}: {said}") from error
     for check in CHECKS[len(weights.CHECKS) :]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from limelight.errors import InputError
-from limelight.shell import line, option
+from limelight.errors import InputError, one_line
+from limelight.shell import option
 
 if TYPE_CHECKING:
     import torch
@@ -121,7 +121,7 @@ def find_device(name: str) -> torch.device:
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"device {name!r} can't be used here: {line(error).partition('. ')[0]}") from error
+        raise InputError(f"device {name!r} can't be used here: {one_line(error).partition('. ')[0]}") from error
     return device
 
 

@@ -98,14 +98,11 @@ class Beyond:
         if self.box or self.point:
             if len(targets) > 1 or top:
                 raise InputError(f"{name} asks about one class there: give one --target, and no --top")
-            self.checked_shape()
+            if self.box and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
+                said = ",".join(f"{each:g}" for each in self.box)
+                raise InputError(f"--box {said}: x0 must be below x1, y0 below y1")
         elif targets or (top and not self.detections):
             raise InputError(f"{name} says itself what is asked: leave --target and --top out")
-
-    def checked_shape(self) -> None:
-        """A box has a width and a height."""
-        if self.box and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
-            raise InputError(f"--box {','.join(f'{each:g}' for each in self.box)}: x0 must be below x1, y0 below y1")
 
     def target(self, asked: Any, top: int | None, model: Model, fit: Fit) -> Any:
         """The target; where it depends on the photograph, a function of it, in :class:`ByPhoto`."""
@@ -132,9 +129,8 @@ class Beyond:
         x0, y0, x1, y1 = self.box or (*self.point, *self.point)  # type: ignore[misc]
         height, width = photo.pixels.shape[-2:]
         kind = self.given[0]
-        if not (x0 < width and y0 < height and (x1 > 0 or not self.box) and (y1 > 0 or not self.box)) or (
-            self.point and (x0 < 0 or y0 < 0)
-        ):
+        before = min(x1, y1) <= 0 if self.box else min(x0, y0) < 0
+        if before or x0 >= width or y0 >= height:
             said = ",".join(f"{each:g}" for each in self.box or self.point or ())
             raise TargetError(f"{kind} {said} lies outside the photograph of {width} x {height} (width x height)")
         if model.preprocessing is None:

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from limelight.cut import LayerSpec
 from limelight.engines.engine import Engine, Run
-from limelight.errors import MissingExtra, ModelError
+from limelight.errors import MissingExtra, ModelError, one_line
 from limelight.export.agreement import compared
 from limelight.export.compiled import TRIED, Compiled, compile, noise
-from limelight.export.lower import line, lower
+from limelight.export.lower import lower
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.step import Step, step_of
@@ -154,7 +154,7 @@ def openvino_model(graph: ModelProto, threads: int | None = None) -> Any:
         core = ov.Core()
         return core.compile_model(core.read_model(graph.SerializeToString()), "CPU", settings)
     except RuntimeError as error:
-        raise ModelError(f"OpenVINO can't run it: {line(error)}") from error
+        raise ModelError(f"OpenVINO can't run it: {one_line(error, 300)}") from error
 
 
 def _shown(name: str, question: Question, run: Run, size: tuple[int, int] | None, batch: int | None = None) -> Engine:
@@ -174,7 +174,7 @@ def _compiler(error: BaseException) -> str:
         if "InvalidCxxCompiler" in type(cause).__name__ or "No working C++ compiler" in str(cause):
             return "it needs a C++ compiler, such as g++, and there is none"
         cause = cause.__cause__ or cause.__context__
-    return line(error)
+    return one_line(error, 300)
 
 
 MAKERS: dict[str, Callable[[Question], Engine]] = {

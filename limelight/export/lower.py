@@ -21,7 +21,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limelight.borrow import borrowed
-from limelight.errors import LimelightError, ModelError
+from limelight.errors import LimelightError, ModelError, one_line
 from limelight.export.decompositions import DECOMPOSITIONS
 from limelight.step import Step
 
@@ -53,9 +53,8 @@ def lower(step: Step, images: Tensor, classes: Tensor | None = None, *, any_size
     except LimelightError:
         raise
     except Exception as error:  # whatever a network does that can't be recorded has no common kind
-        raise ModelError(
-            f"{type(step.network).__name__} can't be recorded as one graph: {type(error).__name__}: {line(error)}"
-        ) from error
+        said = f"{type(error).__name__}: {one_line(error, 300)}"
+        raise ModelError(f"{type(step.network).__name__} can't be recorded as one graph: {said}") from error
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
@@ -79,8 +78,3 @@ def _free(tensor: Tensor, any_size: bool) -> StatelessSymbolicContext[Any, Any]:
     return StatelessSymbolicContext(
         [DimDynamic.DYNAMIC if axis in free else DimDynamic.STATIC for axis in range(tensor.ndim)]
     )
-
-
-def line(message: object) -> str:
-    """The beginning of a message, in one line."""
-    return " ".join(str(message).split())[:300]

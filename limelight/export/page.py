@@ -11,8 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limelight.errors import InputError
-from limelight.export.lower import line
+from limelight.errors import InputError, one_line
 from limelight.files import write_whole
 from limelight.preprocessing import Fit
 
@@ -41,7 +40,7 @@ def runtime(folder: Path | None = None) -> dict[str, bytes]:
         )
         packed = next(Path(temporary).glob("*.tgz"), None)
         if asked.returncode or packed is None:
-            said = line(asked.stderr or asked.stdout)
+            said = one_line(asked.stderr or asked.stdout, 300)
             raise InputError(f"npm could not fetch {PACKAGE} ({said}): unpack it and give --ort-web DIR")
         with tarfile.open(packed) as archive:
             archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has no filters

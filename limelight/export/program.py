@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from limelight.errors import ModelError
+from limelight.errors import ModelError, one_line
 from limelight.export.agreement import Agreement, compared
-from limelight.export.lower import line, lower
+from limelight.export.lower import lower
 from limelight.files import write_whole
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def program(compiled: Compiled, batches: list[tuple[Tensor, ...]]) -> Program:
         with torch.no_grad():
             exported = torch.export.export(lower(step, *examples), examples, dynamic_shapes=(free,) * len(examples))
     except Exception as error:  # torch.export's kinds have no common one
-        raise ModelError(f"{compiled.model.name} can't be exported as a program: {line(error)}") from error
+        raise ModelError(f"{compiled.model.name} can't be exported as a program: {one_line(error, 300)}") from error
     names, module = list(step(*batches[0]).named), exported.module()
     agreement = compared(step, lambda *batch: dict(zip(names, module(*batch), strict=True)), batches)
     if not agreement.good:

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from limelight.errors import InputError, ModelError
+from limelight.errors import InputError, ModelError, one_line
 from limelight.export import to_onnx
 from limelight.export.graph import needed
-from limelight.export.lower import line
 
 if TYPE_CHECKING:
     import onnx
@@ -81,7 +80,7 @@ def reduced(compiled: Compiled, precision: Precision, images: Tensor) -> Compile
         with _quiet():
             graph = _half(compiled.graph) if precision == "float16" else _int8(compiled, images[::2])
     except Exception as error:  # whatever the converters raise has no common kind
-        raise ModelError(f"{compiled.model.name} can't be had in {precision}: {line(error)}") from error
+        raise ModelError(f"{compiled.model.name} can't be had in {precision}: {one_line(error, 300)}") from error
     made = replace(compiled, graph=to_onnx.tidy(graph), precision=precision)
     return replace(made, fidelity=fidelity(compiled, made, images[1::2] if precision == "int8" else images))
 

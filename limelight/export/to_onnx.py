@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limelight.errors import MissingExtra, ModelError
-from limelight.export.lower import line, lower
+from limelight.errors import MissingExtra, ModelError, one_line
+from limelight.export.lower import lower
 from limelight.step import Step
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def session(model: onnx.ModelProto | str | bytes, threads: int | None = None, ba
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelError(f"ONNX Runtime can't run it: {line(error)}") from error
+        raise ModelError(f"ONNX Runtime can't run it: {one_line(error, 300)}") from error
 
 
 def runner(running: onnxruntime.InferenceSession) -> Callable[..., dict[str, Tensor]]:
@@ -132,7 +132,7 @@ def runner(running: onnxruntime.InferenceSession) -> Callable[..., dict[str, Ten
         try:
             found = running.run(names, feed)
         except Exception as error:  # its kinds have no other in common
-            raise ModelError(f"ONNX Runtime can't run it: {line(error)}") from error
+            raise ModelError(f"ONNX Runtime can't run it: {one_line(error, 300)}") from error
         return {name: torch.from_numpy(np.asarray(value)) for name, value in zip(names, found, strict=True)}
 
     return run
@@ -162,7 +162,7 @@ def _reason(error: BaseException) -> str:
             r"No (?:ONNX function|decompositions?) .*?for <?[^']*'?((?:aten|prims|torchvision)[\w.:]+)", text
         ):
             return f"the operation {found[1]} has no ONNX form"
-    return line(said[-1])
+    return one_line(said[-1], 300)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from limelight.errors import MissingExtra, ModelError
+from limelight.errors import MissingExtra, ModelError, one_line
 from limelight.models.model import Model
 from limelight.models.onnx_dialect import in_older_words
 from limelight.preprocessing import Preprocessing
@@ -70,4 +70,4 @@ def _classes(model: Any) -> int | None:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(error, 300) or type(error).__name__

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import logging
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from limelight.errors import ModelError
+from limelight.errors import ModelError, one_line
 from limelight.models.model import Model
-from limelight.models.weights import KEYS, TRUST, read
+from limelight.models.weights import TRUST, first_in, read
 from limelight.preprocessing import Preprocessing
 
 SUFFIXES = ".pt2", ".pt", ".pth", ".bin", ".ckpt"
@@ -42,7 +40,7 @@ def load_program(path: Path, trust: bool, preprocessing: Preprocessing | None = 
     try:
         network = _read(path, kind)
     except Exception as error:  # damaged bytes can raise anything
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        said = one_line(error, 200) or type(error).__name__
         raise ModelError(f"{path} can't be read as {kind or 'a network'}: {said}") from error
     if network is None:
         raise ModelError(f"{path} holds no network: name one, load(NAME, weights=FILE).")
@@ -63,7 +61,8 @@ def _kind(path: Path) -> str | None:
 
 def _read(path: Path, kind: str | None) -> nn.Module | None:
     if kind is None:
-        found = _network_in(torch.load(path, map_location="cpu", weights_only=False))
+        content = torch.load(path, map_location="cpu", weights_only=False)
+        found = first_in(content, lambda each: each if isinstance(each, nn.Module) else None)
         return None if found is None else found.float().eval() if _half(found) else found.eval()
     if kind.endswith("torch.export"):
         before = logging.root.manager.disable
@@ -78,11 +77,3 @@ def _read(path: Path, kind: str | None) -> nn.Module | None:
 def _half(network: nn.Module) -> bool:
     """Whether it was kept in half precision, which few processors run: training programs do so to save space."""
     return any(tensor.dtype == torch.float16 for tensor in network.parameters())
-
-
-def _network_in(content: Any) -> nn.Module | None:
-    if isinstance(content, nn.Module):
-        return content
-    if not isinstance(content, Mapping):
-        return None
-    return next((found for key in KEYS if (found := _network_in(content.get(key))) is not None), None)

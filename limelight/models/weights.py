@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from limelight.errors import ModelError
 from limelight.models.architecture import State
 
+T = TypeVar("T")
 SUFFIXES = ".safetensors", ".pt", ".pth", ".bin", ".ckpt"
 
+TRUST = "give --trust (trust=True) if you know where it is from"
 # Where training programs put the state in their checkpoints. The averaged weights come first: they are the better
 # ones, and the ones such a program evaluates.
-TRUST = "give --trust (trust=True) if you know where it is from"
 KEYS = "state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model_state", "model", "net", "network"
 PREFIXES = "module.", "_orig_mod.", "model.", "net.", "network."  # left by wrappers: parallel, compiled, Lightning
 
@@ -43,7 +44,7 @@ def read(path: str | Path, trust: bool = False) -> State:
             content = torch.load(path, map_location="cpu", weights_only=not trust)
     except Exception as error:  # damaged bytes can raise anything
         raise ModelError(f"{path} {_why_unreadable(error)}.") from error
-    state = _find_state(content.state_dict() if isinstance(content, nn.Module) else content)
+    state = first_in(content, _as_state)
     if state is None:
         held = f"a dict with {_some(list(content))}" if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise ModelError(f"{path} holds no weights by name (a state_dict) but {held}.")
@@ -102,14 +103,19 @@ def fill(network: nn.Module, state: State, source: str) -> None:
     network.load_state_dict(state, strict=False)  # old files lack num_batches_tracked, which inference never uses
 
 
-def _find_state(content: Any) -> State | None:
+def first_in(content: Any, wanted: Callable[[Any], T | None]) -> T | None:
+    """What ``wanted`` makes of a file's content, or else of what training programs keep in it; None if of nothing."""
+    found = wanted(content)
+    if found is not None or not isinstance(content, Mapping):
+        return found
+    return next((found for key in KEYS if (found := first_in(content.get(key), wanted)) is not None), None)
+
+
+def _as_state(content: Any) -> State | None:
+    content = content.state_dict() if isinstance(content, nn.Module) else content
     if not isinstance(content, Mapping) or not content:
         return None
-    if all(isinstance(value, Tensor) for value in content.values()):
-        return content
-    inside = (content.get(key) for key in KEYS)
-    states = (_find_state(each.state_dict() if isinstance(each, nn.Module) else each) for each in inside)
-    return next((state for state in states if state is not None), None)
+    return content if all(isinstance(value, Tensor) for value in content.values()) else None
 
 
 def _why_unreadable(error: Exception) -> str:

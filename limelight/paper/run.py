@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from limelight import __version__
-from limelight.errors import InputError
+from limelight.errors import InputError, one_line
 from limelight.models.classes import IMAGENET
 from limelight.models.fingerprint import fingerprint
 from limelight.paper import adversarial, counterfactual, discrimination, faithfulness, localisation, pointing
@@ -60,7 +60,7 @@ class Reproduction:
         try:
             return list(self.protocol.measure(self.bench, self.bench.see(number)))
         except InputError as error:  # of this picture; the others go on
-            said = " ".join(str(error).split())
+            said = one_line(error)
             return [{"picture": number, "path": str(self.bench.pictures[number].path), "error": said}]
 
     def rows(self) -> list[Row]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from limelight.cut import LayerSpec
-from limelight.errors import InputError, LimelightError, ZeroMapWarning
+from limelight.errors import InputError, LimelightError, ZeroMapWarning, one_line
 from limelight.evaluation import CHANCE, Case, Metric, Scene, chance_maps, explainer
 from limelight.evaluation.similarity import spearman
 from limelight.explainer import explain
@@ -97,7 +97,7 @@ class Bench:
             try:
                 maps, seconds = self._maps(contender, images, targets)
             except (LimelightError, RuntimeError) as error:
-                said = " ".join(str(error).split())
+                said = one_line(error)
                 yield from ({**fact, "method": contender.label, "error": said} for fact in facts)
                 continue
             grid = grid or (maps.shape[-2], maps.shape[-1])

@@ -12,7 +12,7 @@ import torch
 
 from limelight import __version__
 from limelight.cut import LayerSpec
-from limelight.errors import InputError, ModelError
+from limelight.errors import InputError, ModelError, one_line
 from limelight.explanation import Explanation
 from limelight.files import aside
 from limelight.methods.registry import Method, get
@@ -148,8 +148,8 @@ class Job:
                     continue
                 (place,) = places
                 picture = batch.pictures[place]
-                said = " ".join(str(error).split()) or type(error).__name__
-                told = f"{picture.item.path}: the network failed on it: {said[:300]}"
+                said = one_line(error, 300) or type(error).__name__
+                told = f"{picture.item.path}: the network failed on it: {said}"
                 batch.pictures[place] = picture._replace(error=told)
             else:
                 yield places, explanations

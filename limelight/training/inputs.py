@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from math import ceil
 from typing import Any
 
@@ -99,11 +100,13 @@ def chosen(
     default = model.preprocessing
     numbers = _sample(dataset, groups, settings.seed) if has_learnt(model) else []
     ways = candidates(default, settings, [dataset.items[i] for i in numbers]) if numbers else [default]
+    known = cache(partial(networks.published_head, settings.model, settings.weights))  # the same for every way
     judged: list[Judged] = []
     for place, shown in enumerate(ways if len(ways) > 1 else ()):
         progress("choosing the input", place, len(ways))
         try:
-            judged.append(_judged(replace(model, preprocessing=shown), dataset, numbers, groups, settings, state))
+            way = replace(model, preprocessing=shown)
+            judged.append(_judged(way, dataset, numbers, groups, settings, state, known))
         except ModelError:  # a network of one size, or without a linear head
             if shown == default:
                 break
@@ -239,9 +242,18 @@ def _size(item: Picture) -> tuple[int, int]:
 
 
 def _judged(
-    model: Model, dataset: Dataset, numbers: list[int], groups: Sequence[int], settings: Settings, state: State
+    model: Model,
+    dataset: Dataset,
+    numbers: list[int],
+    groups: Sequence[int],
+    settings: Settings,
+    state: State,
+    known: Callable[[], Tensor | None],
 ) -> Judged:
-    """One way cross-validated, or what was found of it before the run was interrupted."""
+    """One way cross-validated, or what was found of it before the run was interrupted.
+
+    ``known`` gives the published head, in whose terms the features are.
+    """
     shown = model.preprocessing
     assert shown is not None
     name = f"input-{shown.size[0]}x{shown.size[1]}-{fit_of(shown)}"
@@ -249,10 +261,10 @@ def _judged(
     if found is None:
         pictures = Pictures([item.path for item in dataset.items], shown)
         seen = torch.cat(list(features(model, pictures, numbers)))
-        known = networks.published_head(settings.model, settings.weights)
         labels = torch.tensor(dataset.labels)[numbers]
         weights = class_weights(labels, len(dataset.classes), settings.balance)
-        looks = probe.Views((seen if known is None else seen @ known.T)[None], labels)
+        head = known()
+        looks = probe.Views((seen if head is None else seen @ head.T)[None], labels)
         together = [groups[i] for i in numbers]
         deals = (folds(labels.tolist(), together, FOLDS, settings.seed + deal) for deal in range(DEALS))
         scores = [probe.choose(looks, held, weights).scores for held in deals]

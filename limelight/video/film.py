@@ -81,7 +81,7 @@ class Film:
     @property
     def rate(self) -> Fraction:
         """Frames a second, on average."""
-        return self.picture.average_rate or self.picture.guessed_rate or RATE
+        return rate_of(self.picture)
 
     @property
     def count(self) -> int:
@@ -247,6 +247,11 @@ def _sounds(container: Any, film: Source, out: Path) -> dict[int, Any]:
 def _is_cover(stream: Any) -> bool:
     """Whether it is the picture on a record's sleeve."""
     return "attached_pic" in str(getattr(stream, "disposition", "")).lower()
+
+
+def rate_of(picture: Any) -> Fraction:
+    """Frames a second of a stream of pictures, as far as it says."""
+    return picture.average_rate or picture.guessed_rate or RATE
 
 
 def upright(frame: Any) -> np.ndarray:

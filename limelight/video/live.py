@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from limelight.errors import InputError
-from limelight.video.film import Frame, pyav, upright
+from limelight.video.film import Frame, pyav, rate_of, upright
 
 T = TypeVar("T")
 CAMERA = "camera:"
@@ -103,7 +103,7 @@ class Live:
     @property
     def rate(self) -> Fraction:
         """Frames a second that are asked for; how many come out depends on the network."""
-        return self.picture.average_rate or self.picture.guessed_rate or Fraction(25)
+        return rate_of(self.picture)
 
     def read(self) -> Iterator[Frame]:
         """The newest frame, as often as it is asked for; its time is the clock's. Dropped ones' numbers are missing."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
-import limelight as ll
 from limelight.training import train
+from tests.training.sets import learnt
 
 NETWORK, SIZE = "mobilenetv3_small_050", 64
 CLASSES = "blue", "red"
@@ -39,17 +38,9 @@ def write_pictures(root: Path) -> Path:
     return root
 
 
-def body(file: Path) -> Path:
-    """Weights that count as learnt, so that there is a body to freeze."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        torch.save(ll.load(NETWORK, weights="random").network.state_dict(), file)
-    return file
-
-
 def small_run(root: Path) -> Path:
     """The folder of a finished run on such pictures, which lie in ``root / "pictures"``."""
     pictures = write_pictures(root / "pictures")
     shown = {"size": SIZE, "fit": "crop"}
-    options = {"model": NETWORK, "weights": body(root / "body.pt"), **shown, "frozen": True, "views": 0}
+    options = {"model": NETWORK, "weights": learnt(root / "body.pt", NETWORK), **shown, "frozen": True, "views": 0}
     return train(pictures, root / "run", **options).folder

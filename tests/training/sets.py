@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+import limelight as ll
 
 
 def noise(level: int, seed: int, size: tuple[int, int] = (40, 48)) -> np.ndarray:
@@ -13,6 +16,14 @@ def noise(level: int, seed: int, size: tuple[int, int] = (40, 48)) -> np.ndarray
     rng = np.random.default_rng(seed)
     blobs = np.kron(rng.integers(-40, 40, (5, 6)), np.ones((size[0] // 5, size[1] // 6)))
     return np.clip(blobs[..., None] + level + rng.integers(-10, 10, (*size, 3)), 0, 255).astype(np.uint8)
+
+
+def learnt(file: Path, network: str) -> Path:
+    """Weights "that have learnt", so that there is a body to freeze: random ones, from a file."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        torch.save(ll.load(network, weights="random").network.state_dict(), file)
+    return file
 
 
 def picture(path: Path, level: int, seed: int, **how: int) -> Path:

@@ -14,7 +14,7 @@ import limelight as ll
 from limelight.models.fine import Fine
 from limelight.training import read_run, train
 from limelight.training.cells import one_against_the_rest
-from tests.training.sets import noise
+from tests.training.sets import learnt, noise
 
 NETWORK, SIZE, CLASSES = "efficientnet_lite0_fine", 96, ("blue", "red")
 
@@ -22,10 +22,7 @@ NETWORK, SIZE, CLASSES = "efficientnet_lite0_fine", 96, ("blue", "red")
 @pytest.fixture(scope="module")
 def body(tmp_path_factory):
     """Weights of the whole Lite0 "that have learnt", of which the fine network takes the first stages."""
-    file = tmp_path_factory.mktemp("weights") / "body.pt"
-    torch.manual_seed(1)
-    torch.save(ll.load("efficientnet_lite0", weights="random").network.state_dict(), file)
-    return file
+    return learnt(tmp_path_factory.mktemp("weights") / "body.pt", "efficientnet_lite0")
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from limelight.preprocessing import Preprocessing
 from limelight.training import Picture, Settings, inputs, networks, read_dataset, train
 from limelight.training.inputs import Judged, candidates, choose, fit_of
 from limelight.training.state import State
-from tests.training.sets import noise
+from tests.training.sets import learnt, noise
 
 OWN = Preprocessing((224, 224), (0.5,) * 3, (0.5,) * 3, crop=1.0)
 
@@ -98,10 +98,7 @@ def margins(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def body(tmp_path_factory):
-    file = tmp_path_factory.mktemp("weights") / "body.pt"
-    torch.manual_seed(1)
-    torch.save(ll.load("small_cnn", weights="random").network.state_dict(), file)
-    return file
+    return learnt(tmp_path_factory.mktemp("weights") / "body.pt", "small_cnn")
 
 
 def test_the_fit_that_shows_what_matters_is_chosen_told_and_kept(margins, body, tmp_path):

@@ -10,10 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-import limelight as ll
-from tests.training.sets import two_classes
+from tests.training.sets import learnt, two_classes
 
 MOMENTS = (3, 5, 7, 6, 8, 4, 9, 7, 5, 8)  # each gets a little further than the one before
 # The process kills itself when it is about to put its n-th file in place: what it wrote aside stays lying there.
@@ -40,8 +38,7 @@ def run(out: Path, arguments: list[str], killed_at: int = -1) -> int:
 @pytest.mark.slow
 def test_killed_ten_times_it_ends_with_the_same_weights(tmp_path):
     folder = two_classes(tmp_path / "pictures")
-    torch.manual_seed(1)
-    torch.save(ll.load("small_cnn", weights="random").network.state_dict(), tmp_path / "body.pt")
+    learnt(tmp_path / "body.pt", "small_cnn")
     how = ["--model", "small_cnn", "--weights", str(tmp_path / "body.pt"), "--size", "16", "--views", "2"]
     how += ["--epochs", "15", "--patience", "15", "--learning-rate", "0.001"]
     arguments = [str(folder), *how]

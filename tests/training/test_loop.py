@@ -9,11 +9,10 @@ import os
 import pytest
 import torch
 
-import limelight as ll
 from limelight.errors import InputError
 from limelight.training import Settings, train
 from limelight.training.loop import schedule
-from tests.training.sets import two_classes
+from tests.training.sets import learnt, two_classes
 
 SIZE, EPOCHS = 16, 3
 HOW = {"model": "small_cnn", "size": SIZE, "epochs": EPOCHS, "augment": "light", "batch_size": 8}
@@ -133,8 +132,7 @@ def test_either_optimiser_and_every_knob_trains(folder, tmp_path, optimiser):
 
 
 def test_a_body_that_has_learnt_is_first_frozen_then_tuned(folder, tmp_path):
-    torch.manual_seed(1)
-    torch.save(ll.load("small_cnn", weights="random").network.state_dict(), tmp_path / "body.pt")
+    learnt(tmp_path / "body.pt", "small_cnn")
     run = train(folder, tmp_path / "run", **HOW, weights=tmp_path / "body.pt", views=1)
     assert run.report["phase"] == "fine-tuned"
     assert run.accuracy == 1.0

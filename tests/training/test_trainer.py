@@ -11,6 +11,7 @@ from PIL import Image
 
 import limelight as ll
 from limelight.training import read_run, train
+from tests.training.sets import learnt
 
 NETWORK, SIZE = "mobilenetv3_small_050", 32
 CLASSES = "dark", "light"
@@ -19,10 +20,7 @@ CLASSES = "dark", "light"
 @pytest.fixture(scope="module")
 def body(tmp_path_factory):
     """Weights "that have learnt", so that there is a body to freeze."""
-    file = tmp_path_factory.mktemp("weights") / "body.pt"
-    torch.manual_seed(1)
-    torch.save(ll.load(NETWORK, weights="random").network.state_dict(), file)
-    return file
+    return learnt(tmp_path_factory.mktemp("weights") / "body.pt", NETWORK)
 
 
 @pytest.fixture(scope="module")
