@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from limelight import stores
 from limelight.errors import InputError
 
 _REASONS = {
@@ -28,12 +30,19 @@ def aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path to write to, beside ``path``; renamed into its place when the block ends well, removed when it does not.
 
     A reader never meets half a file, and what stood at ``path`` stays until the new one is whole. The folder is made if
-    need be. The name aside is hidden and ends as ``path`` does, for writers that go by the ending.
+    need be. The name aside is hidden and ends as ``path`` does, for writers that go by the ending. For a file in a
+    store (:mod:`limelight.stores`) it is a temporary one of this machine, which is then sent there.
 
     Raises:
         InputError: it can't be written: a full disk, a folder that may not be written.
     """
-    path = Path(path)
+    path = stores.path_of(path)
+    if stores.is_url(path):
+        with tempfile.TemporaryDirectory(prefix="limelight-") as folder:
+            partial = Path(folder) / path.name
+            yield partial
+            stores.put(partial, path)
+        return
     partial = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part.{path.name}")
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,11 +57,13 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
     """Write a file that is there whole or not at all (see :func:`aside`); text as UTF-8. Gives the path."""
     with aside(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    return Path(path)
+    return stores.path_of(path)
 
 
 def forget_partial(folder: str | os.PathLike[str]) -> None:
     """Remove what killed writers left aside in ``folder`` and below it; what this process is writing stays."""
+    if stores.is_url(folder):  # there nothing is written aside
+        return
     for left in Path(folder).rglob(".*.part.*"):
         if not left.name.startswith(f".{os.getpid()}-"):
             left.unlink(missing_ok=True)

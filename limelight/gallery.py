@@ -21,6 +21,7 @@ from limelight.errors import InputError
 from limelight.heatmap import rectify, rescale
 from limelight.parts import Parts
 from limelight.report.page import percent
+from limelight.stores import opened
 from limelight.streaming.job import LISTING, summary
 from limelight.streaming.sources import Item
 from limelight.streaming.table import Row, maps_of
@@ -131,7 +132,7 @@ def _rows(parts: Parts, step: int) -> Iterator[tuple[Row, Tensor | None]]:
 def _places(listing: Path, step: int) -> dict[int, int]:
     """Where the line of every ``step``-th picture begins, in bytes: the list, which may be long, is read once."""
     places, place = {}, 0
-    with listing.open("rb") as lines:
+    with opened(listing) as lines:
         for number, line in enumerate(lines):
             if number % step == 0:
                 places[number] = place
@@ -142,7 +143,7 @@ def _places(listing: Path, step: int) -> dict[int, int]:
 def _items(listing: Path, places: Mapping[int, int]) -> dict[int, Item]:
     """The pictures whose lines begin at these places, by their numbers."""
     found = {}
-    with listing.open("rb") as lines:
+    with opened(listing) as lines:
         for number, place in places.items():
             lines.seek(place)
             found[number] = Item(*json.loads(lines.readline()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
@@ -11,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limelight import colormaps
+from limelight import colormaps, stores
 from limelight.errors import InputError
+from limelight.files import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,7 +41,8 @@ class Overlays:
         if colormap := self.look.get("colormap"):
             colormaps.colormap(colormap)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if not stores.is_url(self.folder):  # a store has no folders but in the names of its files
+                self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = "it is a file" if self.folder.is_file() else error.strerror or error
             raise InputError(f"cannot write to {self.folder}: {reason}; choose another folder") from error
@@ -92,15 +93,10 @@ class Overlays:
         Raises:
             InputError: it can't be written.
         """
-        aside = path.with_name(path.name + ".part")
         try:
-            aside.write_bytes(content)
-            os.replace(aside, path)
+            write_whole(path, content)
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-        finally:  # also when the user interrupts
-            with contextlib.suppress(OSError):
-                aside.unlink()
+            raise InputError(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def unique_stems(paths: Sequence[Path]) -> list[str]:

@@ -6,12 +6,14 @@ What a killed run finished stays and is not done again; what it was at in that m
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from limelight import stores
 from limelight.errors import InputError, MissingExtra
 from limelight.files import aside, forget_partial, write_whole
 
@@ -35,7 +37,7 @@ class Parts:
             MissingExtra: pyarrow is not installed.
         """
         pyarrow()
-        folder = Path(folder)
+        folder = stores.path_of(folder)
         file = folder / MANIFEST
         if file.exists():
             before, now = _read(file), json.loads(json.dumps(manifest))
@@ -58,14 +60,19 @@ class Parts:
             MissingExtra: pyarrow is not installed.
         """
         pyarrow()
-        file = Path(folder) / MANIFEST
+        folder = stores.path_of(folder)
+        file = folder / MANIFEST
         if not file.is_file():
             raise InputError(f"{folder} holds no results: there is no {MANIFEST} in it")
-        return cls(Path(folder), _read(file))
+        return cls(folder, _read(file))
 
     def done(self) -> set[int]:
         """The numbers of the parts that are there."""
-        names = (re.fullmatch(r"part-(\d+)\.parquet", file.name) for file in self.folder.iterdir())
+        if stores.is_url(self.folder):
+            files = [path.name for path, _ in stores.entries(self.folder)]
+        else:
+            files = os.listdir(self.folder)
+        names = (re.fullmatch(r"part-(\d+)\.parquet", file) for file in files)
         return {int(match[1]) for match in names if match}
 
     def put(self, number: int, table: Any) -> None:
@@ -82,7 +89,8 @@ class Parts:
         """The parts in order, as pyarrow's tables; of these columns only, where they are named."""
         _, parquet = pyarrow()
         for number in sorted(self.done()):
-            yield parquet.read_table(self.folder / PART.format(number), columns=columns and list(columns))
+            with stores.opened(self.folder / PART.format(number)) as file:
+                yield parquet.read_table(file, columns=columns and list(columns))
 
 
 def _read(manifest: Path) -> dict[str, Any]:

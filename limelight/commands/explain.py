@@ -21,6 +21,7 @@ from limelight.commands.options import (
     model_options,
     network,
     pictures,
+    placed,
     question,
     target_of,
 )
@@ -38,6 +39,7 @@ FORMAT = "For many: a table (parquet), overlays (png), both.  [default: both, fo
 RAY = "A Ray cluster that does the shards: its address, auto, or local to start one here."
 WORKERS = "Processes that read pictures for a table.  [default: by the processors]"
 LAYOUT = 'How that layer lays out its cells, where it asks: "batch height width channels".'
+OUT = f"Where overlays go.  [default: {DEFAULT_OUT}; none with --json]"
 LAYER = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
 
 
@@ -54,7 +56,7 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @question("--layout", metavar="AXES", help=LAYOUT)
 @question("--check", is_flag=True, help="Whether to believe each map; eight passes each.")
 @question("--fit", type=FITS, default="crop", show_default=True, help=FIT)
-@pictures("--out", type=Path, metavar="DIR", help=f"Where overlays go.  [default: {DEFAULT_OUT}; none with --json]")
+@pictures("--out", callback=placed, metavar="DIR", help=OUT)
 @pictures("--colormap", metavar="NAME", help="limelight, ember, lagoon, harbour, or any of matplotlib's.")
 @pictures("--alpha", type=click.FloatRange(0, 1), metavar="0..1", help="How much of the photograph the map may cover.")
 @pictures("--contours", is_flag=True, help="Draw lines around the strongest evidence.")
@@ -96,9 +98,10 @@ def explain(
     """
     chosen = {"colormap": colormap, "alpha": alpha, "contours": contours, "legend": legend}
     look = {name: value for name, value in chosen.items() if value is not None}
+    from limelight.stores import is_url
     from limelight.streaming import sources
 
-    many = bool(format) or ray or any(sources.many(photo) for photo in photos)
+    many = bool(format) or ray or is_url(out) or any(sources.many(photo) for photo in photos)
     plain = not many and how["engine"] == "eager"
     beyond, layout = Beyond.taken(how), how.pop("layout")
     beyond.check(how["targets"], how["top"], plain)

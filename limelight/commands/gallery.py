@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from limelight.commands.options import NATURAL
+from limelight.commands.options import NATURAL, placed
 from limelight.files import write_whole
 from limelight.progress import paced, watched
 from limelight.shell import command, option
@@ -15,9 +15,9 @@ PAGE = "gallery.html"
 
 
 @command(short_help="Make a page of a folder of results, to be filtered.")
-@click.argument("folder", type=Path, metavar="DIR")
+@click.argument("folder", callback=placed, metavar="DIR")
 @option("--most", type=NATURAL, default=10_000, metavar="N", show_default=True, help="Pictures; of more, every nth.")
-@option("--out", type=Path, metavar="FILE", help=f"The page.  [default: DIR/{PAGE}]")
+@option("--out", callback=placed, metavar="FILE", help=f"The page.  [default: DIR/{PAGE}]")
 def gallery(folder: Path, most: int, out: Path | None) -> None:
     """Make one page of what `limelight explain --format` wrote: pictures and maps, to be filtered and sorted.
 

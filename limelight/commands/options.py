@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from limelight.errors import InputError, one_line
+from limelight import stores
+from limelight.errors import InputError, LimelightError, one_line
 from limelight.shell import option
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "efficientnet_lite0"
 DEFAULT_OUT = Path("limelight-out")
+
+
+def placed(_: click.Context, __: click.Parameter, name: str | None) -> Path | None:
+    """An option's file or folder, of this machine or by its URL of a store."""
+    try:
+        return None if name is None else stores.path_of(name)
+    except LimelightError as error:
+        raise click.BadParameter(str(error)) from error
+
 
 NATURAL = click.IntRange(min=1)
 NORMS = {

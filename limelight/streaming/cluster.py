@@ -1,7 +1,7 @@
 """A job's shards done by Ray actors, on this machine or on many: the unit of work, and what is resumed, are the same.
 
 An actor that dies is started again by Ray and given its shard again; what a driver that dies had finished stays, and
-the same command goes on. Every machine must see the pictures and the results under the same paths.
+the same command goes on. Every machine must see the pictures and the results under the same paths, or by URLs.
 """
 
 from __future__ import annotations

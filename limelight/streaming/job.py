@@ -22,6 +22,7 @@ from limelight.models.fingerprint import fingerprint
 from limelight.overlays import Overlays, unique_stems
 from limelight.parts import Parts
 from limelight.preprocessing import Fit
+from limelight.stores import path_of
 from limelight.streaming.decoding import Batch, Decoder, Slot, slots
 from limelight.streaming.explaining import Answering, Eager, Engine, Explain
 from limelight.streaming.listing import Listing, listed
@@ -172,7 +173,7 @@ class Job:
             several = len(explanations) > 1
             overlays.write(shown, record, f"{stem}_{explanation.method}" if several else stem)
             for target in record["targets"]:
-                rows[done]["overlay"] = os.path.relpath(target["overlay"], self.parts.folder)
+                rows[done]["overlay"] = os.path.relpath(target["overlay"], str(self.parts.folder))
                 done += 1
 
     def _stems(self, slot: Slot) -> list[str]:
@@ -214,7 +215,7 @@ def job(
     Args:
         model: a loaded network with preprocessing.
         sources: folders, lists, tars, files and patterns (see :func:`limelight.streaming.sources.items`).
-        out: the folder of the results; one that holds a part of the same job is gone on with.
+        out: the folder of the results, or its URL in a store; one that holds a part of the same job is gone on with.
         target: as for :func:`limelight.explain`, one that any picture can be asked.
         methods: each gives a row for every target.
         layer: as for :func:`limelight.explain`.
@@ -231,7 +232,7 @@ def job(
         TargetError, MethodError: what was wrong and what to do.
         MissingExtra: pyarrow is not installed.
     """
-    out, sources = Path(out), [str(source) for source in sources]
+    out, sources = path_of(out), [str(source) for source in sources]
     if model.preprocessing is None:
         raise InputError(f"{model.name} comes without preprocessing, so it can't be shown photographs")
     chosen = [get(method) for method in methods]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from limelight.stores import opened
 from limelight.streaming.sources import Item
 
 
@@ -42,7 +43,7 @@ class Listing:
 
     def items(self, shard: int, first: int, stop: int) -> list[Item]:
         """The pictures ``first`` to ``stop`` of a shard."""
-        with self.file.open("rb") as lines:
+        with opened(self.file) as lines:
             lines.seek(self.offsets[shard])
             return [Item(*json.loads(line)) for line in islice(lines, first, stop)]
 
