@@ -33,12 +33,12 @@ from torch import Tensor, nn
 import limelight as ll
 from benchmarks.contenders import CONTENDERS, NETWORKS, describe, machine, present, question
 from benchmarks.cost import CLOCKS
-from benchmarks.export import scores_alone
 from benchmarks.tables import Spread, markdown, write
 from limelight.engines import making
 from limelight.engines.making import openvino_model
 from limelight.errors import LimelightError
 from limelight.export import to_onnx
+from limelight.export.graph import scores_alone
 from limelight.report.blocks import Page, Section, Table
 from limelight.report.page import html
 from tests.architectures import SIZES, build

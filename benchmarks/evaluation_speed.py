@@ -6,7 +6,8 @@ One interleaved run: every round times every contender once, in an order of its 
 the next. Times are the processor's, kept (``FILE.times``) as they come, and a run that was stopped goes on. The
 plain contender runs the network on as many pictures as the two curves need, ready made, in batches of 32. All others
 start from the same maps (random pixels, so that there are no ties) and must give the same curves, which is checked
-before anything is timed.
+before anything is timed. limelight is there by itself and by each of its engines, which are made before, once for the
+network; what that took is printed.
 Quantus has pixel flipping only, with a fixed value for removed pixels: deletion is the flipping by the map, insertion
 that by the negated map, which removes what is least marked first; its demand that the steps come out even is switched
 off. pytorch-grad-cam has single steps only (a percentile and what takes the place of removed pixels): a curve is as
@@ -21,6 +22,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,8 +31,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import limelight as ll
 from benchmarks.contenders import describe, machine
 from benchmarks.tables import Spread, write
+from limelight.engines import Engine
 from limelight.evaluation import Case, Scene
 from limelight.files import write_whole
 
@@ -59,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     spreads = ratios(question, given.contenders, given.rounds, given.group, kept)
     print(f"\n{given.network}, deletion and insertion of {given.steps} steps for {given.pictures} pictures:")
     print(describe(machine()) + "\n")
-    print("| | in plain passes | limelight is so many times as fast |\n|---|--:|--:|")
-    for name, (plain, ours) in spreads.items():
-        print(f"| {name} | {plain} | {ours} |")
+    own = [name for name in given.contenders if name in OURS]
+    print(f"| | in plain passes | {' | '.join(f'{name} is so many times as fast' for name in own)} |")
+    print("|---|--:|" + "--:|" * len(own))
+    for name, (plain, *times) in spreads.items():
+        print(f"| {name} | {plain} | {' | '.join(map(str, times))} |")
     write(given.json, {"machine": machine(), "given": {k: str(v) for k, v in vars(given).items()}, "ratios": spreads})
 
 
@@ -106,15 +112,28 @@ def plain(question: Question) -> None:
             question.network(batch[:rest])
 
 
-def limelight(question: Question) -> Curves:
+def limelight(question: Question, engine: Engine | None = None) -> Curves:
     found = []
     for start in range(0, len(question.images), BATCH):
         part = slice(start, start + BATCH)
-        scene = Scene.of(question.network, question.images[part], question.targets[part].tolist())
+        scene = Scene.of(question.network, question.images[part], question.targets[part].tolist(), engine=engine)
         removal = Case.of(scene, question.maps[part]).removal
         found.append((removal(question.shares, "zero"), removal(question.shares, "zero", least=True)))
     most, least = (torch.cat(curves, dim=1) for curves in zip(*found, strict=True))
     return most, least
+
+
+def by_engine(name: str, precision: str, question: Question) -> Curves:
+    return limelight(question, made(question.network, question.images.shape[-1], name, precision))
+
+
+@cache
+def made(network: nn.Module, side: int, name: str, precision: str) -> Engine:
+    start = time.process_time()
+    engine = ll.engine(name, network, target=0, size=side, precision=precision)
+    engine.scores(torch.zeros(1, 3, side, side))  # what makes the scores alone is built when they are first asked for
+    print(f"{engine.said}: made in {time.process_time() - start:.1f} s; {engine.agreement}", flush=True)
+    return engine
 
 
 def quantus(question: Question) -> Curves:
@@ -217,9 +236,16 @@ def grad_cam(question: Question) -> Curves:
     return curves[0], curves[1]
 
 
+OURS: dict[str, Callable[[Question], Any]] = {
+    "limelight": limelight,
+    "onnx": partial(by_engine, "onnx", "float32"),
+    "openvino": partial(by_engine, "openvino", "float32"),
+    "eager bf16": partial(by_engine, "eager", "bfloat16"),
+    "openvino bf16": partial(by_engine, "openvino", "bfloat16"),
+}
 CONTENDERS: dict[str, Callable[[Question], Any]] = {
     "plain": plain,
-    "limelight": limelight,
+    **OURS,
     "torchcam": torchcam,
     "quantus": quantus,
     "grad-cam": grad_cam,
@@ -241,9 +267,9 @@ def agree(question: Question, contenders: Sequence[str]) -> None:
 
 def ratios(
     question: Question, contenders: Sequence[str], rounds: int, group: int, kept: Path
-) -> dict[str, tuple[Spread, float]]:
-    """Each contender's time in plain passes, and how many times limelight's it is: of each group of each round."""
-    times: dict[str, list[float]] = {name: [] for name in ["plain", "limelight", *contenders]}
+) -> dict[str, tuple[Spread, *tuple[float, ...]]]:
+    """Each contender's time in plain passes, and how many times each of ours it is: of each group of each round."""
+    times: dict[str, list[float]] = {name: [] for name in ["plain", *contenders]}
     shuffle = random.Random(0).shuffle
     small = question.part(4, 4)
     for name in times:
@@ -265,7 +291,11 @@ def ratios(
     return {
         name: (
             Spread.of([t / p for t, p in zip(values, times["plain"], strict=True)]),
-            round(median(t / o for t, o in zip(values, times["limelight"], strict=True)), 2),
+            *(
+                round(median(t / o for t, o in zip(values, times[own], strict=True)), 2)
+                for own in contenders
+                if own in OURS
+            ),
         )
         for name, values in times.items()
     }

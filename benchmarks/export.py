@@ -23,7 +23,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +32,7 @@ from benchmarks.cost import CLOCKS
 from benchmarks.tables import Spread, markdown, write
 from limelight.engines.making import openvino_model
 from limelight.export import to_onnx
-from limelight.export.graph import needed
+from limelight.export.graph import scores_alone
 from tests.architectures import enlivened
 
 NETWORKS = (
@@ -96,19 +95,6 @@ def contenders(network: nn.Module, compiled: ll.Compiled, image: Tensor) -> dict
         for name, graph in zip((OV_PLAIN, OV_MAP), graphs.values(), strict=True):
             timed[name] = partial(openvino_model(graph, threads=1), [image.numpy()])
     return timed
-
-
-def scores_alone(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with what the scores depend on and nothing else: the bare forward pass."""
-    bare = onnx.ModelProto()
-    bare.CopyFrom(graph)
-    kept = needed(graph.graph.node, ["scores"])
-    used = {name for node in kept for name in node.input}
-    weights = [each for each in graph.graph.initializer if each.name in used]
-    for field, values in (("node", kept), ("output", graph.graph.output[:1]), ("initializer", weights)):
-        bare.graph.ClearField(field)
-        getattr(bare.graph, field).extend(values)
-    return bare
 
 
 def ratios(timed: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]) -> dict[str, Spread]:

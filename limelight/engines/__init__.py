@@ -6,9 +6,10 @@ map ``(batch[, k], *grid)`` for each layer, and ``map`` ``(batch[, k], height, w
 images may come at once. :func:`engine` makes one by name: "eager", "compile", "onnx", "openvino", or "auto" for the one
 that a short trial finds fastest. Each was shown to answer as the network does before it is given
 (:mod:`limelight.export.agreement`); where it does not, or can't run this network, it is refused.
+``Engine.scores`` gives the class scores alone, for who asks for nothing else: metrics (:mod:`limelight.evaluation`).
 """
 
 from limelight.engines.choosing import AUTO, Trial, engine
-from limelight.engines.engine import NAMES, Engine
+from limelight.engines.engine import NAMES, PRECISIONS, Engine
 
-__all__ = ["AUTO", "NAMES", "Engine", "Trial", "engine"]
+__all__ = ["AUTO", "NAMES", "PRECISIONS", "Engine", "Trial", "engine"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,16 +11,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from limelight.borrow import borrowed
 from limelight.cut import LayerSpec
-from limelight.engines.engine import Engine, Run
+from limelight.engines.engine import Bare, Engine, Run
 from limelight.errors import MissingExtra, ModelError, one_line
+from limelight.export import to_onnx
 from limelight.export.agreement import compared
 from limelight.export.compiled import TRIED, Compiled, compile, noise
+from limelight.export.graph import scores_alone
 from limelight.export.lower import lower
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.step import Step, step_of
-from limelight.targets import Target
+from limelight.targets import Target, logits_of
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -35,6 +39,7 @@ class Question:
     target: Target
     size: tuple[int, int] | int | None
     fusion: str
+    precision: str = "float32"
 
     @cached_property
     def step(self) -> Step:
@@ -67,6 +72,21 @@ class Question:
         weights = (each for each in self.model.network.parameters() if each.is_floating_point())
         return images.to(next(weights, images))
 
+    def rounding(self) -> AbstractContextManager[object]:
+        """Where the network's operations run in the precision that was asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def scores_by(self, network: Callable[[Tensor], Any]) -> Bare:
+        """The class scores of images, from what runs the network."""
+
+        def scores(images: Tensor) -> Tensor:
+            with borrowed(self.step.network), self.rounding():
+                found = logits_of(network(self.there(images)))
+            assert found is not None, "looked at when the step was made"
+            return found
+
+        return scores
+
     def batch(self, count: int, seed: int) -> tuple[Tensor, ...]:
         """Images of noise, on the CPU, with a class each where one is asked for."""
         images = noise(self.model, self.size, count, seed)
@@ -74,14 +94,21 @@ class Question:
 
 
 def eager(question: Question) -> Engine:
-    """The network itself, at any size."""
+    """The network itself, at any size; in bfloat16 under autocast.
+
+    Raises:
+        ModelError: in bfloat16 it does not answer as it does in its own precision.
+    """
     step = question.step
 
     def run(*batch: Tensor) -> dict[str, Tensor]:
         images, *classes = batch
-        return step(question.there(images), *(each.to(question.device) for each in classes)).named
+        with question.rounding():
+            found = step(question.there(images), *(each.to(question.device) for each in classes)).named
+        return found if question.precision == "float32" else _single(found)
 
-    return Engine("eager", step, run)
+    made = Engine("eager", step, run, precision=question.precision, bare=lambda: question.scores_by(step.network))
+    return made if question.precision == "float32" else _shown(made, question)
 
 
 def compiled(question: Question) -> Engine:
@@ -102,7 +129,12 @@ def compiled(question: Question) -> Engine:
         run(*first)
     except Exception as error:  # torch.compile's kinds are many, and wrap each other
         raise ModelError(f"torch.compile can't build {question.model.name}: {_compiler(error)}") from error
-    return _shown("compile", question, run, (first[0].shape[2], first[0].shape[3]))
+    size = (first[0].shape[2], first[0].shape[3])
+
+    def bare() -> Bare:
+        return question.scores_by(torch.compile(question.step.network, dynamic=True))
+
+    return _shown(Engine("compile", question.step, run, size, precision=question.precision, bare=bare), question)
 
 
 def onnx(question: Question) -> Engine:
@@ -110,38 +142,57 @@ def onnx(question: Question) -> Engine:
 
     Raises:
         MissingExtra: onnx, onnxscript or onnxruntime is not installed.
-        ModelError: it can't be exported, or does not answer as the network does.
+        ModelError: it can't be exported, or does not answer as the network does; or bfloat16 is asked for.
     """
+    if question.precision != "float32":
+        raise ModelError(f"ONNX Runtime has no {question.precision} on a CPU: ask eager, compile or openvino for it")
     graph = question.graph
-    return Engine("onnx", graph.step, graph.run, graph.input_size, graph.agreement, graph.batch)
+
+    def bare() -> Bare:
+        running = to_onnx.runner(to_onnx.session(scores_alone(graph.graph), batch=graph.batch))
+        return lambda images: running(images)["scores"]
+
+    return Engine("onnx", graph.step, graph.run, graph.input_size, graph.agreement, graph.batch, bare=bare)
 
 
 def openvino(question: Question) -> Engine:
-    """The same graph on OpenVINO, on the CPU, in single precision.
+    """The same graph on OpenVINO, on the CPU.
 
     Raises:
         MissingExtra: openvino, onnx or onnxscript is not installed.
-        ModelError: it can't be exported, OpenVINO can't run it, or it does not answer as the network does.
+        ModelError: it can't be exported, OpenVINO can't run it, it does not answer as the network does, or the
+            processor has no bfloat16 where that is asked for.
     """
-    graph = question.graph
-    names = [each.name for each in graph.graph.graph.output]
-    running = openvino_model(graph.graph)
+    graph, precision = question.graph, question.precision
+    run = _running(graph.graph, precision)
+
+    def bare() -> Bare:
+        running = _running(scores_alone(graph.graph), precision)
+        return lambda images: running(images)["scores"]
+
+    made = Engine("openvino", question.step, run, graph.input_size, None, graph.batch, precision=precision, bare=bare)
+    return _shown(made, question)
+
+
+def _running(graph: ModelProto, precision: str) -> Run:
+    names = [each.name for each in graph.graph.output]
+    running = openvino_model(graph, precision=precision)
 
     def run(*batch: Tensor) -> dict[str, Tensor]:
         found = running([each.numpy() for each in batch])
         return {name: torch.from_numpy(found[name].copy()) for name in names}
 
-    return _shown("openvino", question, run, graph.input_size, graph.batch)
+    return run
 
 
-def openvino_model(graph: ModelProto, threads: int | None = None) -> Any:
+def openvino_model(graph: ModelProto, threads: int | None = None, precision: str = "float32") -> Any:
     """What runs an ONNX model on OpenVINO: called with a list of arrays, gives them by the outputs' names.
 
     ``threads``: how many it may use; None for as many as torch does.
 
     Raises:
         MissingExtra: openvino is not installed.
-        ModelError: it can't run the model.
+        ModelError: it can't run the model, or not in this precision.
     """
     from importlib.util import find_spec
 
@@ -149,21 +200,28 @@ def openvino_model(graph: ModelProto, threads: int | None = None) -> Any:
         raise MissingExtra("openvino", "openvino", "the engine openvino")
     import openvino as ov
 
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or torch.get_num_threads()}
+    hint = {"float32": "f32", "bfloat16": "bf16"}[precision]
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads or torch.get_num_threads()}
+    core = ov.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ModelError("this processor has no bfloat16 that OpenVINO could use: leave the precision as it is")
     try:
-        core = ov.Core()
         return core.compile_model(core.read_model(graph.SerializeToString()), "CPU", settings)
     except RuntimeError as error:
         raise ModelError(f"OpenVINO can't run it: {one_line(error, 300)}") from error
 
 
-def _shown(name: str, question: Question, run: Run, size: tuple[int, int] | None, batch: int | None = None) -> Engine:
+def _single(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same with what is in fewer bits in single precision."""
+    return {name: each.float() if each.is_floating_point() else each for name, each in found.items()}
+
+
+def _shown(made: Engine, question: Question) -> Engine:
     """The engine, after it answered as the network does."""
     batches = [question.batch(count, number) for number, count in enumerate(TRIED, start=1)]
-    made = Engine(name, question.step, run, size, None, batch)
-    agreement = compared(question.step, lambda *given: made(*given).named, batches)
+    agreement = compared(question.step, lambda *given: made(*given).named, batches, question.precision)
     if not agreement.good:
-        raise ModelError(f"{name} does not answer as {question.model.name} does: {agreement}")
+        raise ModelError(f"{made.name} does not answer as {question.model.name} does: {agreement}")
     return replace(made, agreement=agreement)
 
 

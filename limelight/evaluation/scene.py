@@ -23,7 +23,11 @@ from limelight.targets import Asked, Target, ask, class_scores, logits_of
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from limelight.engines import Engine
+
 T = TypeVar("T")
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1}
+"""How far an engine's scores of the pictures may be from the network's: in probability, or of the largest score."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,7 @@ class Scene:
         *,
         scale: str = "probability",
         layer: LayerSpec | None = None,
+        engine: Engine | None = None,
     ) -> Scene:
         """Run the network once on ``inputs`` and settle what it is asked.
 
@@ -66,18 +71,23 @@ class Scene:
             scale: on which a class is scored: "probability" (the metrics' papers), "logit" or "log probability".
             layer: perturb this layer's activations instead of the pictures: the network's head alone is run. The layer
                 must give ``(batch, channels, rows, columns)``.
+            engine: what runs the altered pictures in the network's place, which then settles the target alone: its
+                scores of the pictures must be the network's within :data:`TOLERANCE`. Methods that are asked for more
+                maps ask the network.
 
         Raises:
             InputError: the inputs are no batch of pictures.
             TargetError: the target does not fit the outputs.
             LayerError: there is no such layer.
-            MetricError: the layer has no grid of rows and columns.
+            MetricError: the layer has no grid of rows and columns; or the engine does not answer as the network does,
+                can't run a layer's head, or is asked for what is no class score.
         """
         if not isinstance(inputs, Tensor) or inputs.ndim != 4 or not len(inputs):
             raise InputError("inputs must be a float tensor (batch, channels, height, width), with a picture at least")
         network, labels = (model.network, model.labels) if isinstance(model, Model) else (model, None)
         network = unwrap(network)
-        if inputs.device.type == "cpu":  # convolutions there are faster, by a fifth to a third, colours last
+        ours = engine is None or engine.name in ("eager", "compile")
+        if ours and inputs.device.type == "cpu":  # PyTorch's convolutions there are faster, by a fifth to a third
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with borrowed(network):
             captured = _run(network, inputs) if layer is None else Cut.at(network, layer).capture(inputs)
@@ -89,6 +99,13 @@ class Scene:
             if images.ndim != 4:
                 raise MetricError(f"layer '{captured.sites[0]}' has no grid of rows and columns to take cells from")
             scores = one.score(captured.outputs).detach()
+            if engine is not None:
+                if layer is not None:
+                    raise MetricError(f"engine {engine.name} runs the whole network: leave out layer=, or the engine")
+                if not isinstance(captured.outputs, Tensor) or captured.outputs.ndim != 2:
+                    raise MetricError(f"engine {engine.name} gives class scores, and the network's outputs are others")
+                captured = _run(_Instead(engine), inputs)
+                scores = _agreeing(one.score(captured.outputs), scores, engine)
         return cls(network, images, inputs, one, Head(captured, 0, one), scores)
 
     def __len__(self) -> int:
@@ -184,6 +201,33 @@ def _run(network: nn.Module, inputs: Tensor) -> Captured:
     outputs = network(inputs.clone())
     autocast = torch.get_autocast_dtype(inputs.device.type) if torch.is_autocast_enabled(inputs.device.type) else None
     return Captured(Cut.at(network, INPUT), ((inputs,), {}), (inputs,), outputs, (1,), autocast)
+
+
+class _Instead(nn.Module):
+    """An engine as a network that can be cut at the input."""
+
+    def __init__(self, engine: Engine):
+        super().__init__()
+        self.engine = engine
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The class scores, where the images are."""
+        return self.engine.scores(images).to(images.device)
+
+
+def _agreeing(scores: Tensor, own: Tensor, engine: Engine) -> Tensor:
+    """The engine's scores of the pictures, once they are near the network's own.
+
+    Raises:
+        MetricError: they are not.
+    """
+    off, most = float((scores - own).abs().max()), TOLERANCE[engine.precision]
+    if not off <= most * max(1.0, float(own.abs().max())):
+        raise MetricError(
+            f"engine {engine.said} is {off:.2g} off the network's scores of these pictures, where {most:g} is let "
+            "pass: take another engine, or float32"
+        )
+    return scores
 
 
 SCALES = ("probability", "logit", "log probability")

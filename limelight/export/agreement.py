@@ -5,7 +5,8 @@ gradient switches on in one and off in the other, which a map of few cells shows
 the measure. The answers in double precision are, and the allowance is how far the network itself is from those, as it
 stands and with every weight moved by a unit in its last place, which single precision can't tell from the network
 (backward error analysis: Higham, Accuracy and Stability of Numerical Algorithms, 2002, ch. 1.5). A wrong graph is
-further off than that; rounding is not.
+further off than that; rounding is not. A graph in bfloat16 is held to the same with units of its last place, which
+allow much, and besides to maps that rank their cells as the network's do.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ SLACK, SCORE_SLACK = 1e-4, 1e-5
 """... besides this much of a map in [0, 1], and this share of the largest class score."""
 NUDGES = 2
 """How many networks with moved weights are asked."""
+RANK = 0.98
+"""In bfloat16: the rank correlation of raw maps with the network's that the median image has at least."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class Agreement:
         classes: the share of maps that are about the same class.
         images: how many were compared.
         graph: how far the graph is from double precision; None where the network does not run in it.
-        rounding: how far the network itself is from it, in single precision.
+        rounding: how far the network itself is from it, as its precision rounds it.
+        rank: the rank correlation of raw maps with the network's (Spearman), on the median image.
+        precision: what the graph computes in, "float32" or "bfloat16".
     """
 
     map: float
@@ -76,19 +81,24 @@ class Agreement:
     images: int
     graph: Distance | None = None
     rounding: Distance | None = None
+    rank: float = 1.0
+    precision: str = "float32"
 
     @property
     def good(self) -> bool:
         """Whether the graph is as near to double precision as the network is; without that, whether it is near it."""
+        same = self.classes == 1 and (self.precision == "float32" or self.rank >= RANK)
         if self.graph is None or self.rounding is None:
-            return self.classes == 1 and Distance(self.map, self.worst_map, self.scores).within(Distance(0, 0, 0))
-        return self.classes == 1 and self.graph.within(self.rounding)
+            return same and Distance(self.map, self.worst_map, self.scores).within(Distance(0, 0, 0))
+        return same and self.graph.within(self.rounding)
 
     def __str__(self) -> str:
         said = (
             f"maps within {self.map:.0e} (worst image {self.worst_map:.0e}), scores within {self.scores:.0e} of the "
             f"largest, {self.classes:.0%} about the same class, on {self.images} images"
         )
+        if self.precision != "float32":
+            said = f"{self.precision}: rank correlation of maps {self.rank:.3f} (at least {RANK}), {said}"
         if self.graph is None or self.rounding is None:
             return said
         return (
@@ -97,19 +107,25 @@ class Agreement:
         )
 
 
-def compared(step: Step, engine: Callable[..., dict[str, Tensor]], batches: Sequence[Sequence[Tensor]]) -> Agreement:
+def compared(
+    step: Step,
+    engine: Callable[..., dict[str, Tensor]],
+    batches: Sequence[Sequence[Tensor]],
+    precision: str = "float32",
+) -> Agreement:
     """How far an engine's answers, the answer's tensors by name, are from the step's on some batches.
 
-    A batch is ``(images[, classes])``.
+    A batch is ``(images[, classes])``; ``precision`` is what the engine computes in.
 
-    Images on which single precision does not settle which class is predicted say nothing and are left out.
+    Images on which that precision does not settle which class is predicted say nothing and are left out.
 
     Raises:
         ModelError: no image is left.
     """
     own = [_answer(step, batch) for batch in batches]
     found = [_like(answer, engine(*batch)) for answer, batch in zip(own, batches, strict=True)]
-    nudged = [_with(step, _nudged(step.network, seed)) for seed in range(NUDGES)]
+    unit = None if precision == "float32" else torch.finfo(torch.bfloat16).eps
+    nudged = [_with(step, _nudged(step.network, seed, unit)) for seed in range(NUDGES)]
     single = [own, *([_answer(each, batch) for batch in batches] for each in nudged)]
     exact = _in_double(step, batches)
     settled = [_same(answer, others) for answer, *others in zip(*single, *([exact] if exact else []), strict=True)]
@@ -137,7 +153,23 @@ def compared(step: Step, engine: Callable[..., dict[str, Tensor]], batches: Sequ
         images=len(from_own["map"]),
         graph=_distance([off(found, exact)]) if exact else None,
         rounding=_distance([off(each, exact) for each in single]) if exact else None,
+        rank=median(
+            rank_correlation(a, b)
+            for a, b in zip(_raws(_rows(found, settled)), _raws(_rows(own, settled)), strict=True)
+        ),
+        precision=precision,
     )
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's, of two maps' cells."""
+    ranks = torch.stack([a.flatten(), b.flatten()]).argsort().argsort().double()
+    return torch.corrcoef(ranks)[0, 1].item()
+
+
+def _raws(answers: Sequence[Answer]) -> list[Tensor]:
+    """Every image's raw map of the first layer."""
+    return [raw for answer in answers for raw in answer.raws[0]]
 
 
 def _in_double(step: Step, batches: Sequence[Sequence[Tensor]]) -> list[Answer] | None:
@@ -164,8 +196,8 @@ def _with(step: Step, network: nn.Module) -> Step:
     return Step(replace(step.cut, network=network, sites=sites), step.layouts, step.method, step.target, step.fusion)
 
 
-def _nudged(network: nn.Module, seed: int) -> nn.Module:
-    """A copy whose weights are moved, each by a unit in its last place up or down, or not."""
+def _nudged(network: nn.Module, seed: int, unit: float | None = None) -> nn.Module:
+    """A copy whose weights are moved, each by a unit (None: in its last place) of its size up or down, or not."""
     generator = torch.Generator().manual_seed(seed)
     copy = deepcopy(network)
     with torch.no_grad():
@@ -174,7 +206,7 @@ def _nudged(network: nn.Module, seed: int) -> nn.Module:
         ):  # in their order: the draws are the same each time
             if weight.is_floating_point():
                 steps = torch.randint(-1, 2, weight.shape, generator=generator)
-                weight.mul_(1 + torch.finfo(weight.dtype).eps * steps)
+                weight.mul_(1 + (unit or torch.finfo(weight.dtype).eps) * steps)
     return copy
 
 

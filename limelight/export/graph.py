@@ -66,6 +66,23 @@ class Nodes:
         return name
 
 
+def scores_alone(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph with what the scores depend on and nothing else: the bare forward pass."""
+    import onnx
+
+    bare = onnx.ModelProto()
+    bare.CopyFrom(graph)
+    kept = needed(graph.graph.node, ["scores"])
+    used = {name for node in kept for name in node.input}
+    weights = [each for each in graph.graph.initializer if each.name in used]
+    scores = [each for each in graph.graph.output if each.name == "scores"]
+    images = [each for each in graph.graph.input if each.name in used]
+    for field, values in (("node", kept), ("input", images), ("output", scores), ("initializer", weights)):
+        bare.graph.ClearField(field)
+        getattr(bare.graph, field).extend(values)
+    return bare
+
+
 def needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[Value]) -> list[onnx.NodeProto]:
     """The nodes, in order, that the outputs depend on."""
     wanted, kept = set(outputs), []

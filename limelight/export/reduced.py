@@ -22,6 +22,7 @@ from torch import Tensor
 
 from limelight.errors import InputError, ModelError, one_line
 from limelight.export import to_onnx
+from limelight.export.agreement import rank_correlation
 from limelight.export.graph import needed
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ def fidelity(compiled: Compiled, made: Compiled, images: Tensor) -> Fidelity:
         own, other = compiled(batch, classes), made(batch, classes)
         same += (own.scores.argmax(dim=1) == other.scores.argmax(dim=1)).tolist()
         # Of a class that is not the same, the maps answer different questions; they count all the same.
-        for a, b in zip(own.raws[0].flatten(1), other.raws[0].flatten(1), strict=True):
-            ranks = torch.stack([a, b]).argsort().argsort().double()
-            correlations.append(torch.corrcoef(ranks)[0, 1].item())
+        correlations += [rank_correlation(a, b) for a, b in zip(own.raws[0], other.raws[0], strict=True)]
     if not same:
         raise InputError(f"{len(images)} images to measure on: a graph of {rows} at once needs as many at least")
     return Fidelity(median(correlations), min(correlations), sum(same) / len(same), len(same))

@@ -14,6 +14,7 @@ from limelight.engines import choosing, making
 from limelight.engines.engine import Engine
 from limelight.errors import InputError, MissingExtra, ModelError, TargetError
 from tests.export.small import CLASSES, EARLY, SIDE, images, small
+from tests.networks import untouched
 
 LACKING = "onnx, onnxscript or onnxruntime is not installed: pip install 'limelight[export]'"
 pytest.importorskip("onnxscript", reason=LACKING)
@@ -57,7 +58,53 @@ def test_openvino(shared):
 
 @pytest.mark.slow
 def test_torch_compile(shared):
-    answers_as_the_network(making.compiled(shared))
+    engine = making.compiled(shared)
+    answers_as_the_network(engine)
+    scores_as_the_network(engine)
+
+
+def scores_as_the_network(engine: Engine):
+    for count in (1, 3):
+        x = images(count, seed=8)
+        torch.testing.assert_close(engine.scores(x), small()(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="this engine takes"):
+        engine.scores(x[0])
+
+
+def test_the_class_scores_alone(shared):
+    scores_as_the_network(making.eager(shared))
+    scores_as_the_network(making.onnx(shared))
+
+
+def test_in_bfloat16_the_network_stays_and_its_answers_are_near():
+    asked = question(target=0, precision="bfloat16")
+    network, x = asked.model.network, images(5, seed=7)
+    with untouched(network):
+        engine = making.eager(asked)
+        found, scores = engine(x), engine.scores(x)
+    own = making.eager(question(target=0))(x)
+    assert engine.agreement.rank >= 0.98 and engine.said == "eager in bfloat16"
+    assert found.map.dtype == scores.dtype == torch.float32
+    assert 0 < (found.scores - own.scores).abs().max() < 0.05 * own.scores.abs().max()
+    torch.testing.assert_close(scores, found.scores)
+    assert next(network.parameters()).dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["compile", "openvino"])
+def test_other_engines_in_bfloat16(name):
+    engine = making.MAKERS[name](question(target=0, precision="bfloat16"))
+    x = images(5, seed=7)
+    own = making.eager(question(target=0))(x)
+    for scores in (engine(x).scores, engine.scores(x)):
+        assert 0 < (scores - own.scores).abs().max() < 0.05 * own.scores.abs().max()
+
+
+def test_what_has_no_such_precision_is_refused(monkeypatch):
+    with pytest.raises(ModelError, match="ONNX Runtime has no bfloat16 on a CPU"):
+        making.onnx(question(target=0, precision="bfloat16"))
+    with pytest.raises(InputError, match="no precision is called 'half'; there are float32 and bfloat16"):
+        ll.engine("eager", small(), size=SIDE, precision="half")
 
 
 def test_auto_takes_the_fastest_and_says_what_the_others_took(shared, monkeypatch):
@@ -106,7 +153,7 @@ def test_an_engine_that_answers_otherwise_is_refused(shared):
     other.down[0].weight.data[0] *= -1
     wrong = making.eager(question(other, target=ll.GIVEN))
     with pytest.raises(ModelError, match="onnx does not answer as Small does: maps within"):
-        making._shown("onnx", shared, wrong.run, (SIDE, SIDE))
+        making._shown(Engine("onnx", shared.step, wrong.run, (SIDE, SIDE)), shared)
 
 
 def test_without_a_compiler_torch_compile_says_so(monkeypatch, shared):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 
 import limelight as ll
+from limelight.engines import Engine
 from limelight.errors import InputError, MetricError
 from limelight.evaluation import REGISTRY, Case, Scene, chance_maps, explainer, get
 from limelight.evaluation.case import KNOWN
@@ -236,3 +240,46 @@ def test_linear_networks_and_layers_of_several_maps_are_explained_too():
     assert explainer("saliency")(Linear().float(), noise().float(), 0).shape == (3, 12, 12)
     torch.manual_seed(0)
     assert explainer("gradcam", ["stem", "cut"])(Plain(), pictures(), 1).shape == (2, 12, 12)
+
+
+# ---- an engine in the network's place
+
+
+def by(network: nn.Module, precision: str = "float32", scale: float = 1.0) -> Engine:
+    """An engine of the network's own scores, off by a factor."""
+    made = ll.engine("eager", network, size=12, target=0)
+    seen: list[int] = []
+
+    def scores(images):
+        seen.append(len(images))
+        return network(images) * scale
+
+    engine = replace(made, precision=precision, bare=lambda: scores)
+    object.__setattr__(engine, "seen", seen)
+    return engine
+
+
+def test_an_engine_runs_the_altered_pictures_and_the_values_are_the_networks():
+    network, x = Plain(), pictures(3)
+    maps = chance_maps("random", x, (6, 6))
+    engine = by(network.eval())
+    own, other = Scene.of(network, x, 2), Scene.of(network, x, 2, engine=engine)
+    for name in ("deletion", "insertion", "average_drop", "sensitivity_n"):
+        torch.testing.assert_close(Case.of(other, maps).measure(name), Case.of(own, maps).measure(name))
+    assert sum(engine.seen) > 60
+
+
+@pytest.mark.parametrize(("precision", "scale"), [("float32", 1.1), ("bfloat16", 3.0), ("float32", float("nan"))])
+def test_an_engine_that_scores_the_pictures_otherwise_is_refused(precision, scale):
+    network = Plain().eval()
+    with pytest.raises(MetricError, match=r"off the network's scores of these pictures, where .* is let pass"):
+        Scene.of(network, pictures(3), 2, scale="logit", engine=by(network, precision, scale))
+
+
+def test_an_engine_is_for_the_whole_network_and_class_scores():
+    network = Plain().eval()
+    with pytest.raises(MetricError, match="engine eager runs the whole network"):
+        Scene.of(network, pictures(2), 2, layer="cut", engine=by(network))
+    dense = nn.Conv2d(3, 4, 1)
+    with pytest.raises(MetricError, match="gives class scores, and the network's outputs are others"):
+        Scene.of(dense, pictures(2), lambda out: out[:, 0].mean((1, 2)), engine=by(network))

@@ -76,6 +76,23 @@ def test_an_error_is_refused_where_rounding_does_little(factor):
     assert not found.good and found.graph.worst_map > found.rounding.worst_map
 
 
+def test_in_bfloat16_its_rounding_is_let_pass_and_an_error_is_not():
+    step = asked(small(), target=1)
+
+    def rounded(step: Step):
+        def run(*batch):
+            with torch.autocast("cpu", torch.bfloat16):
+                return {name: each if name == "classes" else each.float() for name, each in step(*batch).named.items()}
+
+        return run
+
+    found = compared(step, rounded(step), BATCHES, "bfloat16")
+    assert found.good and found.rank < 1
+    assert not compared(step, rounded(step), BATCHES).good
+    found = compared(step, rounded(moved(step, -1)), BATCHES, "bfloat16")
+    assert not found.good and "bfloat16: rank correlation of maps" in str(found)
+
+
 def test_an_error_is_refused_also_where_rounding_does_much():
     step = asked(edges(), target=1)
     late = copy.deepcopy(step.network)
