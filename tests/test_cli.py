@@ -426,7 +426,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_computed(
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     monkeypatch.setattr(pipeline, "compare", lambda *args, **options: pytest.fail("it computed"))
-    assert "the file system is read-only" in refused(limelight("explain", photos, "--model", checkpoint, "--out", "maps"))
+    assert "the file system is read-only" in refused(
+        limelight("explain", photos, "--model", checkpoint, "--out", "maps")
+    )
 
 
 def test_an_interrupt_keeps_what_was_done(photos, checkpoint, monkeypatch):

@@ -45,6 +45,7 @@ def explain_many(
     check: bool,
     fit: Any,
     engine: str,
+    precision: str,
     shard: int,
     workers: int | None,
     ray: str | None,
@@ -72,7 +73,7 @@ def explain_many(
         check_maps=check,
         batch_size=batch_size,
         shard=shard,
-        engine=engine_for(engine, loaded, methods, target, layer, batch_size),
+        engine=engine_for(engine, precision, loaded, methods, target, layer, batch_size),
     )
     like = next(loaded.network.parameters(), None)
     processes = _workers(None if like is None else like.device) if workers is None else workers

@@ -1,4 +1,4 @@
-"""``--engine``: what runs the network, for commands that explain."""
+"""``--engine`` and ``--precision``: what runs the network, for commands that run it much."""
 
 from __future__ import annotations
 
@@ -20,18 +20,36 @@ if TYPE_CHECKING:
     from limelight.models import Model
     from limelight.preprocessing import Fit
 
-_HELP = "eager, compile, onnx, openvino, or auto: the fastest by a trial."
-engine_option = network(
-    "--engine",
-    type=click.Choice(["eager", "compile", "onnx", "openvino", "auto"]),
-    default="eager",
-    show_default=True,
-    help=_HELP,
-)
+_ENGINE = "eager, compile, onnx, openvino, or auto: the fastest by a trial."
+_PRECISION = "bfloat16 is faster where the processor has it, and less exact."
+
+
+def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--engine`` and ``--precision``: what :func:`engine_for` takes."""
+    function = network(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help=_PRECISION,
+    )(function)
+    return network(
+        "--engine",
+        type=click.Choice(["eager", "compile", "onnx", "openvino", "auto"]),
+        default="eager",
+        show_default=True,
+        help=_ENGINE,
+    )(function)
 
 
 def engine_for(
-    name: str, model: Model, methods: Sequence[str | Method], target: Any, layer: Any, batch_size: int
+    name: str,
+    precision: str,
+    model: Model,
+    methods: Sequence[str | Method],
+    target: Any,
+    layer: Any,
+    batch_size: int,
 ) -> Engine | None:
     """The engine of that name for what is asked, said on stderr where it was chosen; None for the network itself.
 
@@ -39,7 +57,7 @@ def engine_for(
         InputError: several methods or targets, which an engine does not answer.
         LimelightError: it can't run this network.
     """
-    if name == "eager":
+    if (name, precision) == ("eager", "float32"):
         return None
     from limelight.engines import engine
     from limelight.targets import Each
@@ -50,8 +68,8 @@ def engine_for(
         (target,) = target.targets
     if len(methods) > 1:
         raise InputError(f"--engine {name} answers by one method: give one, or --engine eager")
-    made = engine(name, model, methods[0], layer, target, batch_size=batch_size)
-    if name == "auto":
+    made = engine(name, model, methods[0], layer, target, batch_size=batch_size, precision=precision)
+    if name == "auto" or precision != "float32":
         printing.note(f"engine: {made.said}")
     return made
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from limelight import printing
-from limelight.commands.engines import by_engine, engine_for, engine_option
+from limelight.commands.engines import by_engine, engine_for, engine_options
 from limelight.commands.options import (
     DEFAULT_OUT,
     FIT,
@@ -47,7 +47,7 @@ LAYER = "A name from `limelight layers`; several are fused.  [default: the last 
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO|FOLDER|GLOB|LIST|TAR...")
 @model_options
 @network("--batch-size", type=NATURAL, default=16, metavar="N", show_default=True, help="Photographs run at once.")
-@engine_option
+@engine_options
 @question("--target", "targets", multiple=True, metavar="NAME|INDEX", help=TARGET)
 @question("--top", type=NATURAL, metavar="K", help="The K most probable classes.")
 @question_options
@@ -102,7 +102,7 @@ def explain(
     from limelight.streaming import sources
 
     many = bool(format) or ray or is_url(out) or any(sources.many(photo) for photo in photos)
-    plain = not many and how["engine"] == "eager"
+    plain = not many and (how["engine"], how["precision"]) == ("eager", "float32")
     beyond, layout = Beyond.taken(how), how.pop("layout")
     beyond.check(how["targets"], how["top"], plain)
     if layout is not None and not plain:
@@ -143,6 +143,7 @@ def _explained(
     top: int | None,
     layers: Sequence[str],
     engine: str,
+    precision: str,
     **how: Any,
 ) -> Iterator[dict[str, Any]]:
     """The records, one by one. What is quickly found to be wrong is found before the network is loaded."""
@@ -161,7 +162,7 @@ def _explained(
         "target": target_of(targets, None if beyond.detections else top, loaded.labels),
         "layer": list(layers) or None,
     }
-    made = engine_for(engine, loaded, methods, how["target"], how["layer"], how["batch_size"])
+    made = engine_for(engine, precision, loaded, methods, how["target"], how["layer"], how["batch_size"])
     how["target"] = beyond.target(how["target"], top, loaded, how["fit"])
     if isinstance(how["target"], ByPhoto):
         how["aim"] = how.pop("target").of

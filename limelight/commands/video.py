@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from limelight import printing
+from limelight.commands.engines import engine_for, engine_options
 from limelight.commands.options import FIT, FITS, NATURAL, json_option, load_model, model_options, network, question
 from limelight.progress import paced, watched
 from limelight.shell import command, option
@@ -25,6 +26,7 @@ STATS = "Write what is said of each frame beside OUT: a Parquet table and a plot
 @click.argument("out", type=Path, metavar="OUT")
 @model_options
 @network("--batch-size", type=NATURAL, default=8, metavar="N", show_default=True, help="Frames run at once.")
+@engine_options
 @question("--target", metavar="NAME|INDEX", help="A class.  [default: the predicted one]")
 @question("--method", default="gradcam", metavar="NAME", show_default=True, help="A name from `limelight methods`.")
 @question("--layer", metavar="NAME", help="A name from `limelight layers`.  [default: the last with a grid]")
@@ -43,6 +45,11 @@ def video(
     weights: str,
     device: str,
     target: str | None,
+    method: str,
+    layer: str | None,
+    batch_size: int,
+    engine: str,
+    precision: str,
     stats: bool,
     as_json: bool,
     colormap: str | None,
@@ -55,6 +62,7 @@ def video(
     limelight video in.mp4 out.mp4                  what is predicted, and where
     limelight video in.mp4 out.mp4 --target tabby   where a class of your choice is seen
     limelight video in.mp4 out.mp4 --every 5        the network asked of every fifth frame
+    limelight video in.mp4 out.mp4 --engine auto    by the fastest engine
     limelight video in.mp4 out.mp4 --stats          and a table and a plot of all frames
     limelight video camera:0 out.mp4                what a camera sees, until Ctrl-C
     limelight video rtsp://door/1 out.mp4 --seconds 60
@@ -72,7 +80,8 @@ def video(
     if colormap:
         named(colormap)
     count = None
-    if not is_live(source):
+    live = is_live(source)
+    if not live:
         with opened(source) as found:  # what is wrong with it is said before a network is loaded
             count = found.count
     loaded = load_model(model, weights, device)
@@ -80,6 +89,8 @@ def video(
     if target is not None and target.isdecimal() and target not in (loaded.labels or ()):
         asked = int(target)
     look = {name: value for name, value in (("colormap", colormap), ("alpha", alpha)) if value is not None}
+    made = engine_for(engine, precision, loaded, [method], asked, layer, 1 if live else batch_size)
+    how |= {"method": method, "layer": layer, "batch_size": batch_size, "engine": made}
     start = time.monotonic()
     with paced("explaining", "frames", count, shown=watched()) as tell:
         told = explain_film(loaded, source, out, asked, look=look, tell=lambda done: tell(1), **how)
@@ -87,7 +98,7 @@ def video(
     files = [out, *(write(told, out) if stats else [])]
     facts = {"frames": len(told), "seconds": told[-1].seconds, "shots": told[-1].shot + 1}
     facts |= {"asked": sum(one.said is not None for one in told), "frames_per_second": len(told) / seconds}
-    if is_live(source):
+    if live:
         facts["dropped"] = told[-1].frame + 1 - len(told)
     if as_json:
         printing.document({**facts, "files": [str(file) for file in files]})

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from limelight import __version__
+from limelight.engines import Engine
 from limelight.errors import InputError
 from limelight.evaluation import Metric
 from limelight.evaluation import get as get_metric
@@ -77,6 +78,7 @@ def evaluate(
     true: bool = False,
     fit: Fit = "whole",
     shard: int = SHARD,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """An evaluation, made ready: everything that can be found wrong is found here.
 
@@ -91,6 +93,7 @@ def evaluate(
         true: ask about the true class, not the predicted one.
         fit: how a photograph becomes the network's input; "whole" loses nothing of it.
         shard: pictures to a part.
+        engine: what runs the altered pictures that metrics ask about (see :meth:`limelight.evaluation.Scene.of`).
 
     Raises:
         InputError, MethodError, MetricError: what was wrong and what to do.
@@ -109,10 +112,20 @@ def evaluate(
         "target": "true" if true else "predicted",
         "fit": fit,
         "shard": shard,
+        "engine": "eager" if engine is None else engine.name,
+        "precision": "float32" if engine is None else engine.precision,
         "annotations": None if regions is None else _digest(repr([picture.regions for picture in pictures])),
         "pictures": [[str(picture.path), picture.path.stat().st_size] for picture in pictures],
     }
-    return Evaluation(Bench(model, contenders, chosen, fit), pictures, Store.open(out, manifest), shard)
+    return Evaluation(Bench(model, contenders, chosen, fit, engine), pictures, Store.open(out, manifest), shard)
+
+
+def begun_with(out: str | Path) -> str | None:
+    """The engine of the evaluation that a folder holds; None where it holds none."""
+    try:
+        return Store.found(out).manifest.get("engine")
+    except InputError:
+        return None
 
 
 def chosen_metrics(names: Sequence[str] | None, placed: bool) -> list[Metric]:

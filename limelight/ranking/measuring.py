@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from limelight.cut import LayerSpec
+from limelight.engines import Engine
 from limelight.errors import InputError, LimelightError, ZeroMapWarning, one_line
 from limelight.evaluation import CHANCE, Case, Metric, Scene, chance_maps, explainer
 from limelight.evaluation.similarity import spearman
@@ -54,12 +55,14 @@ class Bench:
         contenders: what is measured.
         metrics: how.
         fit: how a photograph becomes the network's input.
+        engine: what runs altered pictures in the network's place.
     """
 
     model: Model
     contenders: Sequence[Contender]
     metrics: Sequence[Metric]
     fit: Fit
+    engine: Engine | None = None
 
     def measure(self, pictures: Sequence[Picture], first: int) -> list[Row]:
         """A row for each picture, method and metric, and one for each picture and method that there is none of.
@@ -83,7 +86,7 @@ class Bench:
         numbers, pictures, read_ones = zip(*photos, strict=True)
         images, views = prepared(self.model, read_ones, self.fit)
         targets = [picture.target for picture in pictures]
-        scene = Scene.of(self.model, images, None if None in targets else targets)
+        scene = Scene.of(self.model, images, None if None in targets else targets, engine=self.engine)
         settled = scene.asked.classes
         targets = targets if settled is None else settled.tolist()
         pictures = [Picture(p.path, t, p.regions) for p, t in zip(pictures, targets, strict=True)]

@@ -254,6 +254,7 @@ def job(
             "shard": shard,
             "batch_size": batch_size,
             "engine": "eager" if engine is None else getattr(engine, "name", "given"),
+            "precision": getattr(engine, "precision", "float32"),
         }
         parts = Parts.open(out, manifest, "job")
     return Job(

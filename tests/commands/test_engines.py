@@ -55,3 +55,22 @@ def test_what_an_engine_does_not_answer_is_refused(asked):
     ):
         result = CliRunner().invoke(main, ["explain", *asked, "--engine", "onnx", *question])
         assert result.exit_code == 2 and said in result.stderr
+
+
+def test_evaluate_measures_by_an_engine_and_goes_on_with_the_same_only(asked, tmp_path):
+    """By the network in bfloat16, an engine like any, which is made in no time."""
+    photos, _, checkpoint, *_ = asked
+    question = ["evaluate", "--data", photos, "--model", checkpoint, "--methods", "gradcam,layercam"]
+    question += ["--metrics", "deletion,average_drop", "--json", "--out"]
+    own, other = (
+        CliRunner().invoke(main, [*question, str(tmp_path / name), *engine])
+        for name, engine in (("own", []), ("other", ["--precision", "bfloat16"]))
+    )
+    assert "engine: eager in bfloat16" in other.stderr
+    values = [
+        [one["mean"] for standings in json.loads(each.stdout)["metrics"].values() for one in standings]
+        for each in (own, other)
+    ]
+    assert values[1] == pytest.approx(values[0], abs=0.05) and values[0] != values[1]
+    again = CliRunner().invoke(main, [*question, str(tmp_path / "other")])
+    assert again.exit_code == 2 and "not the same: precision" in again.stderr

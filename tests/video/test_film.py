@@ -163,6 +163,14 @@ def test_the_command_writes_a_film_a_table_and_a_plot(checkpoint, clip, tmp_path
     assert (tmp_path / "out.frames.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_engine_makes_the_maps(checkpoint, clip, tmp_path):
+    """The network in bfloat16, an engine like any, which is made in no time."""
+    out = tmp_path / "out.mp4"
+    result = video(clip, out, "--model", checkpoint, "--target", "tabby", "--precision", "bfloat16", "--every", 5)
+    assert result.exit_code == 0 and "engine: eager in bfloat16" in result.stderr
+    assert len(frames_of(out)[1]) == COUNT
+
+
 def test_a_source_without_video_is_one_line_before_a_network_is_loaded(tmp_path):
     write_sound(tmp_path / "sound.m4a")
     result = video(tmp_path / "sound.m4a", tmp_path / "out.mp4", "--model", "no such network")
