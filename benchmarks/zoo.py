@@ -33,6 +33,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from benchmarks import zoo_dense
 
@@ -43,6 +44,8 @@ SECONDS = 240
 """A network that takes longer is written down as too slow for this machine."""
 Question = int | Callable[[Any], Tensor]
 """A class, or outputs to scores ``(batch,)``."""
+MORE = 16
+"""By so many times more images the batch norms' statistics come, where those of the images alone won't do."""
 CLOSE = 1e-3
 """How far the map may be from the reference, as a share of the reference's largest value."""
 
@@ -230,7 +233,8 @@ def shape(name: str, network: nn.Module, size: int) -> tuple[int, ...]:
 def awake(network: nn.Module, images: Tensor) -> nn.Module:
     """Random weights that let something through: fresh networks hold layers scaled by 1e-6, and heads of zeros.
 
-    Parameters that are all one value are drawn at random around it; batch norms get the statistics of the images.
+    Parameters that are all one value are drawn at random around it; batch norms get the statistics of the images, or of
+    more where those of so few make the network overflow.
     """
     with torch.no_grad():
         for parameter in network.parameters():
@@ -246,6 +250,16 @@ def awake(network: nn.Module, images: Tensor) -> nn.Module:
                     parameter.normal_(std=0.02 if abs(value) > 0 else 0.05)
                 else:
                     parameter.uniform_(0.1, 0.5) if 0 < value < 0.5 else parameter.normal_(std=0.1)
+    settle_norms(network, images)
+    if not _finite(network, images):  # statistics of two values a channel: the network overflows
+        torch.manual_seed(1)
+        more = torch.randn(MORE * len(images), *images.shape[1:]) * images.std() + images.mean()
+        settle_norms(network, more)
+    return network
+
+
+def settle_norms(network: nn.Module, images: Tensor) -> None:
+    """Give batch norms the statistics of the images, and leave the network in evaluation mode."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
@@ -260,7 +274,13 @@ def awake(network: nn.Module, images: Tensor) -> nn.Module:
             pass
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-    return network.eval()
+    network.eval()
+
+
+def _finite(network: nn.Module, images: Tensor) -> bool:
+    with torch.no_grad():
+        outputs = pytree.tree_leaves(network(images))
+    return all(bool(each.isfinite().all()) for each in outputs if isinstance(each, Tensor) and each.is_floating_point())
 
 
 def reference(

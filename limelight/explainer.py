@@ -24,6 +24,7 @@ from limelight.errors import (
     MethodError,
     ModelError,
     SharedLayerWarning,
+    TargetError,
     ZeroMapWarning,
 )
 from limelight.explanation import Explanation, Origin
@@ -34,7 +35,7 @@ from limelight.heatmap import check_fusion
 from limelight.methods.for_all import EvidenceForAll
 from limelight.methods.registry import Method, get
 from limelight.models import Model
-from limelight.nested import Inputs, first_tensor
+from limelight.nested import Inputs, describe, first_tensor, main_output
 from limelight.preparing import Prepare, parts_of, photos_of, tensors_of
 from limelight.preprocessing import Fit
 from limelight.progress import gauge, tracked, watched
@@ -44,6 +45,7 @@ from limelight.targets import (
     Target,
     ask,
     check,
+    logits_of,
     part,
     questions,
 )
@@ -317,7 +319,7 @@ class _Passes:
                 captured = cut.capture(*args, **options)
             if watch is not None:
                 captured.remembered[watch] = watching
-            _check_finite_outputs(self.network, captured, self.inputs, self.first)
+            _check_outputs(self.network, captured, self.inputs, self.first)
             _tell_shared_layers(cut.sites, captured)
             self.done[key] = captured
         return self.done[key]
@@ -333,8 +335,15 @@ def _default_cut(network: nn.Module, inputs: Inputs) -> Cut:
     return Cut.at(network, default_layer(network, *inputs.args, **inputs.options))
 
 
-def _check_finite_outputs(network: nn.Module, captured: Captured, inputs: Inputs, first: int) -> None:
-    image, outputs = inputs.image, first_tensor(captured.outputs)
+def _check_outputs(network: nn.Module, captured: Captured, inputs: Inputs, first: int) -> None:
+    image, outputs = inputs.image, logits_of(captured.outputs)
+    if outputs is not None and len(outputs) != len(inputs) and main_output(captured.outputs).ndim == 1:
+        raise TargetError(
+            f"the outputs are {describe(captured.outputs)} for {len(inputs)} image{'s' * (len(inputs) != 1)}, neither "
+            "class scores (batch, classes) nor one number an image: does the network squeeze its batch away?"
+        )
+    if outputs is None:
+        outputs = first_tensor(captured.outputs)
     if outputs is None or not (bad := outputs.isnan().flatten(1).any(dim=1)).any():
         return
     images = (first + bad.nonzero().flatten()).tolist()

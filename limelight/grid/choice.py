@@ -30,11 +30,11 @@ def candidates(visits: Walk | list[Visit]) -> list[tuple[str, Visit]]:
 def default_layer(network: nn.Module, *inputs: Any, **options: Any) -> str:
     """The name of the layer that is explained unless one is named, for these inputs.
 
-    For a network of convolutions that gives class scores it is the last layer, in the order of running, that still has
-    a grid of more than one cell. Otherwise the outputs are asked what they depend on, and it is the last layer that
-    they depend on at every cell and that all of it passes: in a transformer with a class token the normalised tokens
-    before the last attention, not those after it, of which only the class token is read. Where the outputs are a map
-    themselves (segmentation), it is the widest layer: the end of the encoder.
+    For a network of convolutions that gives class scores, or one number an image, it is the last layer, in the order of
+    running, that still has a grid of more than one cell. Otherwise the outputs are asked what they depend on, and it is
+    the last layer that they depend on at every cell and that all of it passes: in a transformer with a class token the
+    normalised tokens before the last attention, not those after it, of which only the class token is read. Where the
+    outputs are a map themselves (segmentation), it is the widest layer: the end of the encoder.
 
     Found by running the network on the first image and remembered, weakly, for the network and the inputs' shape.
 
@@ -52,8 +52,7 @@ def default_layer(network: nn.Module, *inputs: Any, **options: Any) -> str:
 
 
 def _choose(network: nn.Module, known: Known, inputs: tuple[Any, ...], options: dict[str, Any]) -> str:
-    scores_only = len(known.outline.outputs) == 1 and len(known.outline.outputs[0]) == 2
-    if scores_only and (last := known.outline.last_gridded):
+    if _scores_only(known.outline.outputs) and (last := known.outline.last_gridded):
         return last
     walked = remembered(network, inputs, options)
     found = candidates(walked)
@@ -64,6 +63,11 @@ def _choose(network: nn.Module, known: Known, inputs: tuple[Any, ...], options: 
             "a tensor whose cells can't be told is explained with layer= and layout="
         )
     return _reached(network, found, *one_image(inputs, options))
+
+
+def _scores_only(outputs: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether one image is answered by a vector of scores, or by one number that has no axis of its own."""
+    return len(outputs) == 1 and (len(outputs[0]) == 2 or outputs[0] in ((1,), ()))
 
 
 def _reached(

@@ -1,7 +1,8 @@
 """Which of several layouts a layer has: something is changed in the image, and the cell that changes most tells.
 
-Every layout says which cell lies where the image was changed. Early in a network that cell changes most; later it does
-so as long as a residual stream or a convolution keeps things in their place.
+Every layout says which cell lies where the image was changed. Early in a network that cell changes most; later, where
+all was mixed, it still changes more by the impulse planted there than by the others. A tensor that no impulse changes,
+such as one of words, has no cells of the image, however its shape may look.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ CLEAR_WINDOWS = 0.93
 """The same for windows, which may be shifted by a cell or a few: so near that a lower bar would take them for plain."""
 PEAK = 3.0
 """A change says something if some cell changed so much more than the mean one; where all was mixed, none did."""
+CLEAR_RELATIVE, LIFT = 0.9, 1.2
+"""Where none did, cells are held against their own change by the other impulses: the bar for the share then, and by how
+much the cells that were changed must exceed the mean one."""
+LIFT_DOUBTED = 2.0
+"""The same after a tensor of as many cells that no impulse had changed: so much only the beginning of a body shows, not
+words that have heard of the picture."""
 
 
 class Question(NamedTuple):
@@ -52,10 +59,11 @@ def answers(
     network: nn.Module, questions: Sequence[Question], inputs: tuple[Any, ...], options: dict[str, Any]
 ) -> dict[Question, Answer]:
     """An answer to each question, from one more pass."""
-    scores: dict[Question, list[Agreement]] = {}
-    wanted: dict[str, list[Question]] = {}
+    wanted: dict[str, dict[int, Question]] = {}
     for question in questions:
-        wanted.setdefault(question.name, []).append(question)
+        wanted.setdefault(question.name, {})[question.call] = question
+    told: dict[Question, Answer] = {}
+    before: dict[Any, Layout | None] = {}
 
     def listen(name: str):
         calls = 0
@@ -63,10 +71,9 @@ def answers(
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             nonlocal calls
             calls += 1
-            for question in wanted[name]:
-                tensor = first_tensor(output)
-                if question.call == calls and tensor is not None:
-                    scores[question] = [agreement(layout, tensor) for layout in question.layouts]
+            tensor, question = first_tensor(output), wanted[name].get(calls)
+            if question is not None and tensor is not None:
+                told[question] = _answer(question, tensor.detach(), before)
 
         return hook
 
@@ -79,20 +86,56 @@ def answers(
                 with hooked(modules):
                     network(*given, **named)
             except RuntimeError:  # it takes one image at a time: what is left open stays so
-                scores.clear()
-    return {question: _best(question, scores.get(question)) for question in questions}
+                told.clear()
+    return {question: told.get(question) or _unheard(question.layouts) for question in questions}
 
 
-def _best(question: Question, scores: list[Agreement] | None) -> Answer:
-    """The layout that explains the changes best; where they say nothing, one that explains the shape without a rest."""
-    scored = list(zip(question.layouts, scores or [Agreement(0.5, False)] * len(question.layouts), strict=True))
+def _answer(question: Question, tensor: Tensor, before: dict[Any, Layout | None]) -> Answer:
+    """What the changes of one call's output say, or else what they said ``before`` of the last call of as many cells.
+
+    A branch that mixes everything says nothing, but lies in a stream whose other calls do: those of tokens stay tokens,
+    and those of words, which began with words that no impulse changed, stay words.
+    """
+    layouts = question.layouts
+    if any(is_windowed(layout) for layout in layouts):  # they may be shifted in every other block
+        return Answer(best, True) if (best := _best(layouts, tensor)) else _unheard(layouts)
+    topic = str(layouts[0]), layouts[0].grid
+    if not _moved(tensor, layouts[0].batch_axis):
+        before[topic] = None
+    elif before.get(topic) is None and (best := _best(layouts, tensor, doubted=topic in before)):
+        before[topic] = best
+    if topic not in before:
+        return _unheard([layout for layout in layouts if not agreement(layout, tensor).told])
+    told = before[topic]
+    same = (each for each in layouts if told and (str(each), each.grid) == (str(told), told.grid))
+    return Answer(next(same, None), True)
+
+
+def _moved(tensor: Tensor, batch_axis: int) -> bool:
+    """Whether any impulse changed anything; true where it can't be told."""
+    if tensor.shape[batch_axis] != 1 + len(PLACES):
+        return True
+    plain = tensor.select(batch_axis, 0)
+    return any(not torch.equal(tensor.select(batch_axis, number), plain) for number in range(1, 1 + len(PLACES)))
+
+
+def _best(layouts: Sequence[Layout], tensor: Tensor, doubted: bool = False) -> Layout | None:
+    """The layout that explains the changes best, if one explains them; by the stricter test where it is ``doubted``."""
+    scored = [(layout, agreement(layout, tensor, doubted)) for layout in layouts]
     layout, best = max(scored, key=lambda one: one[1].share if one[1].told else 0)
-    windowed = any("batch" in axis.factors and len(axis.factors) > 1 for axis in layout.axes)
-    if best.told and best.share >= (CLEAR_WINDOWS if windowed else CLEAR):
-        return Answer(layout, True)
-    left = [layout for layout, score in scored if not score.told]
-    alone = left and (len(left) == 1 or (left[0].by_image and not left[0].extra))
-    return Answer(left[0] if alone else None, False)
+    bar = CLEAR_WINDOWS if is_windowed(layout) else CLEAR
+    return layout if best.told and best.share >= bar else None
+
+
+def _unheard(layouts: Sequence[Layout]) -> Answer:
+    """Where the changes say nothing: the one layout that the shape allows, or one that explains it without a rest."""
+    alone = layouts and (len(layouts) == 1 or (layouts[0].by_image and not layouts[0].extra))
+    return Answer(layouts[0] if alone else None, False)
+
+
+def is_windowed(layout: Layout) -> bool:
+    """Whether images and cells share an axis."""
+    return any("batch" in axis.factors and len(axis.factors) > 1 for axis in layout.axes)
 
 
 def _planted(inputs: Any, options: Any) -> Any:
@@ -126,8 +169,11 @@ class Agreement(NamedTuple):
     told: bool
 
 
-def agreement(layout: Layout, tensor: Tensor) -> Agreement:
-    """How well a layout explains the output for a batch as :func:`_planted` makes it."""
+def agreement(layout: Layout, tensor: Tensor, doubted: bool = False) -> Agreement:
+    """How well a layout explains the output for a batch as :func:`_planted` makes it.
+
+    Where it is ``doubted``, all that counts is how much more each cell changed than by the other impulses.
+    """
     try:
         cells = layout.read(tensor.detach()).float()
     except RuntimeError:
@@ -135,12 +181,35 @@ def agreement(layout: Layout, tensor: Tensor) -> Agreement:
     if len(cells) != 1 + len(PLACES):
         return Agreement(0.0, False)
     changes = (cells[1:] - cells[:1]).abs().mean(dim=1)
-    shares = []
-    for change, place in zip(changes, PLACES, strict=True):
-        if not float(change.max()) > min(PEAK, change.numel() / 2) * float(change.mean()):
-            continue
-        at = tuple(min(int(share * side), side - 1) for share, side in zip(place, change.shape, strict=False))
-        below, same = int((change < change[at]).sum()), int((change == change[at]).sum()) - 1
-        shares.append((below + same / 2) / (change.numel() - 1))
+    if doubted:
+        return _relative(changes, LIFT_DOUBTED) or Agreement(0.5, False)
+    shares = [
+        _rank(change, place)
+        for change, place in zip(changes, PLACES, strict=True)
+        if float(change.max()) > min(PEAK, change.numel() / 2) * float(change.mean())
+    ]
     told = 2 * len(shares) >= len(PLACES)
-    return Agreement(math.fsum(shares) / len(shares) if shares else 0.5, told)
+    absolute = Agreement(math.fsum(shares) / len(shares) if shares else 0.5, told)
+    if is_windowed(layout) or (told and absolute.share >= CLEAR):
+        return absolute
+    return _relative(changes, LIFT) or absolute
+
+
+def _relative(changes: Tensor, lift: float) -> Agreement | None:
+    """The same of the changes ``(impulses, *grid)`` held against each cell's mean one, if that says it clearly."""
+    relative = changes / changes.mean(dim=0).clamp(min=torch.finfo(changes.dtype).tiny)
+    share = math.fsum(_rank(each, place) for each, place in zip(relative, PLACES, strict=True)) / len(PLACES)
+    at = [float(each[_cell(each, place)] / each.mean()) for each, place in zip(relative, PLACES, strict=True)]
+    clear = share >= CLEAR_RELATIVE and math.fsum(at) >= lift * len(at)
+    return Agreement(share, True) if clear else None
+
+
+def _rank(change: Tensor, place: Sequence[float]) -> float:
+    """The share of the other cells that changed less than the one at a place."""
+    there = change[_cell(change, place)]
+    below, same = int((change < there).sum()), int((change == there).sum()) - 1
+    return (below + same / 2) / (change.numel() - 1)
+
+
+def _cell(change: Tensor, place: Sequence[float]) -> tuple[int, ...]:
+    return tuple(min(int(share * side), side - 1) for share, side in zip(place, change.shape, strict=False))

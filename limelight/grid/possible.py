@@ -138,7 +138,8 @@ def _folded(shape: Sequence[int], names: Sequence[str], grids: Grids) -> Iterato
     if len(shape) == 3 and 1 in shape[:2]:
         yield from _tokens(shape, "batch {cells} channels", names, grids)
         yield from _tokens(shape, "{cells} batch channels", names, grids)
-        yield from _tokens(shape, "batch channels {cells}", names, grids)
+        transposed = _tokens(shape, "batch channels {cells}", names, grids)
+        yield from (layout for layout in transposed if not layout.extra)
     if len(shape) == 4 and shape[0] == 1:
         yield from _tokens(shape, "batch channels1 {cells} channels2", names, grids)
         yield from _tokens(shape, "batch {cells} channels1 channels2", names, grids)

@@ -241,9 +241,10 @@ def _possible(call: _Call, size: Grid, seen: list[Grid]) -> list[Layout]:
         first = channels_first(shape, names)
         return [first] if _cells(first) > 1 else []
     allowed = layouts(shape, size, seen)
-    if call.channel_axis is None or len(allowed) < 2:
+    if call.channel_axis is None:
         return allowed
-    return [layout for layout in allowed if _channel_axis(layout) == call.channel_axis] or allowed
+    plain = [layout for layout in allowed if _channel_axis(layout) == call.channel_axis]
+    return plain or [layout for layout in allowed if _has_channels(layout, call.channel_axis)]
 
 
 def _channel_axis(layout: Layout) -> int | None:
@@ -251,6 +252,10 @@ def _channel_axis(layout: Layout) -> int | None:
     if len(places) != 1:
         return None
     return -1 if places[0] == len(layout.axes) - 1 else places[0]
+
+
+def _has_channels(layout: Layout, axis: int) -> bool:
+    return any(name.startswith("channels") for name in layout.axes[axis].factors)
 
 
 def _certain(layout: Layout) -> bool:
@@ -267,20 +272,18 @@ def _cells(layout: Layout) -> int:
 
 def _settle(network: nn.Module, outline: Outline, inputs: Any, options: Any) -> dict[tuple[str, int], Layout | None]:
     settled: dict[tuple[str, int], Layout | None] = {}
-    questions: dict[Any, Question] = {}  # by what is asked; the first call that raises it is looked at
-    asked: dict[tuple[str, int], Any] = {}
+    questions: dict[int, Question] = {}  # by the call that made the tensor: those that hand it on are not asked again
+    asked: dict[tuple[str, int], int] = {}
     for number, (call, some) in enumerate(zip(outline.calls, outline.possible, strict=True)):
         if len(some) < 2 and all(map(_certain, some)):
             settled[call.key] = some[0] if some else None
             continue
-        windowed = any(len(axis.factors) > 1 and "batch" in axis.factors for layout in some for axis in layout.axes)
-        key = call.same_as if call.same_as is not None else number
-        topic = (call.shape, tuple(some), key if windowed else None)  # windows may be shifted in every other block
-        questions.setdefault(topic, Question(call.name, call.call, tuple(some)))
-        asked[call.key] = topic
+        made = call.same_as if call.same_as is not None else number
+        questions.setdefault(made, Question(call.name, call.call, tuple(some)))
+        asked[call.key] = made
     if questions:
         told = answers(network, list(questions.values()), inputs, options)
-        settled |= _believed(outline, settled, {key: told[questions[topic]] for key, topic in asked.items()})
+        settled |= _believed(outline, settled, {key: told[questions[made]] for key, made in asked.items()})
     return settled
 
 

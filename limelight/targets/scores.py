@@ -42,12 +42,15 @@ def top(k: int) -> Top:
 def logits_of(outputs: Any) -> Tensor | None:
     """The class scores ``(batch, classes)`` in a network's outputs, or None if there are none.
 
-    They are the outputs themselves, their ``logits`` (attribute or key), or the first of a tuple (auxiliary heads).
+    They are the outputs themselves, their ``logits`` (attribute or key), or the first of a tuple (auxiliary heads). One
+    number an image, ``(batch,)``, is a column of them; not the first of a tuple, which would rather be a loss.
     """
     if isinstance(outputs, Mapping) and "logits" not in outputs:
         return None
-    outputs = main_output(outputs)
-    return outputs if isinstance(outputs, Tensor) and outputs.ndim == 2 else None
+    scores = main_output(outputs)
+    if isinstance(scores, Tensor) and scores.ndim == 1 and not isinstance(outputs, tuple | list):
+        return scores[:, None]
+    return scores if isinstance(scores, Tensor) and scores.ndim == 2 else None
 
 
 def scores_of(outputs: Any) -> Tensor:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+import limelight as ll
 from limelight.cut import Cut
-from limelight.errors import LayerError
+from limelight.errors import LayerError, TargetError
 from limelight.grid import candidates, default_layer, known, layout_of, walk
 from tests.networks import Plain, Twice, pictures, untouched
 
@@ -240,3 +241,34 @@ def test_inference_images_through_a_first_layer_that_hands_them_on():
     with torch.inference_mode():
         x = pictures().clone()
     assert default_layer(nn.Sequential(nn.Identity(), nn.Conv2d(3, 4, 3), nn.Flatten()), x) == "1"
+
+
+class OneNumber(nn.Module):
+    """Evidence of which the strongest cells are read, so that the answer does not depend on every one."""
+
+    def __init__(self, column: bool, squeezed: bool = False):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU())
+        self.evidence = nn.Conv2d(6, 1, 1)
+        self.column, self.squeezed = column, squeezed
+
+    def forward(self, x):
+        score = self.evidence(self.body(x)).flatten(1).topk(5, dim=1).values.mean(dim=1, keepdim=True)
+        return score.squeeze() if self.squeezed else score if self.column else score[:, 0]
+
+
+@pytest.mark.parametrize("squeezed", [False, True])
+def test_one_number_an_image_is_taken_as_a_column_of_them(squeezed):
+    column, bare = OneNumber(column=True).eval(), OneNumber(column=False, squeezed=squeezed).eval()
+    bare.load_state_dict(column.state_dict())
+    assert default_layer(bare, pictures()) == default_layer(column, pictures()) == "evidence"
+    told, same = (ll.explain(network, pictures()) for network in (bare, column))
+    torch.testing.assert_close(told.raw, same.raw)
+    assert told.predictions == same.predictions
+    assert ll.explain(bare, pictures(), target=lambda outputs: -outputs).raw.shape == same.raw.shape
+
+
+def test_scores_whose_batch_was_squeezed_away_are_no_numbers_an_image():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(0)).eval()
+    with pytest.raises(TargetError, match=r"shape \(4,\) for 1 image, neither class scores"):
+        ll.explain(network, pictures()[:1])

@@ -272,3 +272,61 @@ def test_numbers_that_only_could_be_a_grid_are_none():
     assert default_layer(network, x) == "body"
     with pytest.raises(LayerError, match="layer 'mix' gives shape"):
         ll.explain(network, x, layer="mix")
+
+
+class Reader(nn.Module):
+    """A picture as 16 tokens, and words that read them: as many words as cells, or as many channels."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.patch = nn.Conv2d(3, width, 6, 6)
+        self.look = nn.TransformerEncoderLayer(width, 2, 32, dropout=0.0, batch_first=True)
+        self.words = nn.Embedding(11, width)
+        self.read = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, 2, 32, dropout=0.0, batch_first=True) for _ in range(2)
+        )
+        self.out = nn.Linear(width, 11)
+
+    def forward(self, pixel_values, input_ids):
+        seen, said = self.look(self.patch(pixel_values).flatten(2).mT), self.words(input_ids)
+        for block in self.read:
+            said = block(said, seen)
+        return self.out(said)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("words", "width"), [(3, 16), (16, 24), (16, 16), (17, 24), (10, 32)])
+def test_words_are_no_cells_although_they_or_their_channels_are_as_many(words, width, seed):
+    torch.manual_seed(seed)
+    network, ids = Reader(width).eval(), torch.randint(0, 11, (1, words))
+    walked = remembered(network, (images(batch=1), ids), {})
+    gridded = {visit.name.partition(".")[0] for visit in walked.visits if visit.has_grid}
+    assert gridded == {"patch", "look"}
+    assert default_layer(network, images(batch=1), ids) == "look"
+    with pytest.raises(LayerError, match=r"layer 'read\.1' gives shape"):
+        ll.explain(network, (images(batch=1), ids), target=ll.words(), layer="read.1")
+
+
+class Mixed(nn.Module):
+    """Four cells with a class token, after each got most of what it is from their mean: no impulse stands out."""
+
+    def __init__(self, first: bool):
+        super().__init__()
+        self.patch = nn.Conv2d(3, 12, 4, 4)
+        self.norm = nn.LayerNorm(12)
+        self.out = nn.Linear(12, 5)
+        self.first = first
+
+    def forward(self, x):
+        cells = nn.functional.avg_pool2d(self.patch(x), 4)
+        cells = (cells + 4 * cells.mean((2, 3), keepdim=True)).flatten(2).mT
+        token = cells.mean(dim=1, keepdim=True)
+        return self.out(self.norm(torch.cat([token, cells] if self.first else [cells, token], dim=1)).mean(dim=1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("first", [True, False])
+def test_where_all_is_mixed_a_cell_is_known_by_what_moves_it_more_than_the_rest(first, seed):
+    torch.manual_seed(seed)
+    layout = layout_of(Cut.at(Mixed(first).eval(), "norm").capture(images(32, 32)), 0)
+    assert (layout.grid, layout.prefix, layout.extra) == ((2, 2), int(first), 1)
