@@ -48,8 +48,8 @@ format: $(VENV)/dev.installed ## Format the code
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/test.installed ## Measure time in each engine and beside the peers, and memory; a page lands in out/bench
-	@$(BIN)/python -m benchmarks.bench
 	@$(BIN)/python -m benchmarks.memory
+	@$(BIN)/python -m benchmarks.bench --batch 1 8 32
 
 docs: $(VENV)/test.installed ## Run the examples in README and docs
 	@$(BIN)/python -m pytest -q tests/test_docs.py

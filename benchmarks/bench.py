@@ -5,9 +5,10 @@
 
 For each network and batch, on one thread: the plain forward in eager PyTorch, which all times are divided by; the same
 prediction in each engine (``--engines``); prediction and Grad-CAM in each; and grad-cam, torchcam and captum at the
-same layer and class. One interleaved run: every round times each once, in an order of its own; reported are the median
-and the quartiles of each round's ratios. Peak memory is a matter of its own process: ``benchmarks.memory``. The JSON is
-written after every network and gone on with; the page, ``bench.html``, at the end.
+same layer and class, and a backward pass through the whole network. One interleaved run: every round times each once,
+in an order of its own; reported are the median and the quartiles of each round's ratios. Peak memory is a matter of
+its own process: ``benchmarks.memory``, whose file in the same folder is taken into the page. The JSON is written after
+every network and gone on with; the page, ``bench.html``, at the end.
 
 ``--compare`` tells which ratios have become worse, and ends with 1 if any has: a median more than a tenth above the old
 one whose lower quartile lies above the old upper one.
@@ -80,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(f"{name}, batch {batch}: " + ", ".join(f"{k} {v}" for k, v in row.items()), flush=True)
                 write(path, {**document, "machine": machine(), "clock": given.clock, "rounds": given.rounds})
     document = json.loads(path.read_text())
-    (given.out / "bench.html").write_text(html(page(document)))
+    peaks = given.out / "memory.json"
+    (given.out / "bench.html").write_text(html(page(document, json.loads(peaks.read_text()) if peaks.exists() else {})))
     print("\n\n".join(tables(document).values()))
     print(f"\n{describe(document['machine'])}\n{given.out / 'bench.html'}")
 
@@ -165,9 +167,11 @@ def columns(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows.values() for name in row))
 
 
-def page(document: Mapping[str, Any]) -> Page:
-    """The results as one page."""
+def page(document: Mapping[str, Any], peaks: Mapping[str, Any]) -> Page:
+    """The results as one page, with those of ``benchmarks.memory`` where there are any."""
     sections = [_section(batch, rows) for batch, rows in document["ratios"].items()]
+    if peaks:
+        sections.append(_memory(peaks))
     refused = [[what, why] for what, why in document["refused"].items()]
     failures = Section("refused", "What could not be had", "", [Table("", ["what", "why"], refused)])
     return Page(
@@ -200,6 +204,19 @@ def _section(batch: str, rows: Mapping[str, Mapping[str, Any]]) -> Section:
     basis = "In plain forwards of eager PyTorch; median (quartiles) over the rounds; the last row is over the networks."
     blocks = [Table(f"Batch {batch}", ["network", *names], table, range(1, len(names) + 1), basis)]
     return Section(f"batch-{batch}", f"What does it cost, {batch} at once?", answer, blocks)
+
+
+def _memory(peaks: Mapping[str, Any]) -> Section:
+    names = columns(peaks["added"])
+    rows = [[network, *(str(Spread(*row[name])) for name in names)] for network, row in peaks["added"].items()]
+    own = median(row["limelight"][1] for row in peaks["added"].values())
+    answer = f"On the median network a call of limelight takes {own:.2f} of what a plain forward takes."
+    basis = (
+        f"The peak that a call adds to what its process holds, {peaks['batch']} images at once, in a plain forward's; "
+        f"median (quartiles) of {peaks['rounds']} processes."
+    )
+    table = Table("Peak memory", ["network", *names], rows, range(1, len(names) + 1), basis)
+    return Section("memory", "How much memory does it take?", answer, [table])
 
 
 if __name__ == "__main__":

@@ -78,14 +78,38 @@ def captum(network: nn.Module, layer: str, images: Tensor, target: int) -> Itera
     yield lambda: attribution.attribute(images, target, relu_attributions=True)
 
 
+@contextmanager
+def full_backward(network: nn.Module, layer: str, images: Tensor, target: int) -> Iterator[Callable[[], Any]]:
+    """What tutorials and tf-keras-vis do: hooks at the layer, and back through the whole network, its weights too."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+        seen["activations"] = output
+        output.register_hook(lambda gradient: seen.update(gradients=gradient))
+
+    def run() -> Tensor:
+        network.zero_grad()
+        network(images)[:, target].sum().backward()
+        weights = seen["gradients"].mean(dim=(2, 3), keepdim=True)
+        return (weights * seen["activations"]).sum(dim=1).relu().detach()
+
+    hook = network.get_submodule(layer).register_forward_hook(keep)
+    try:
+        yield run
+    finally:
+        hook.remove()
+        network.zero_grad()
+
+
 CONTENDERS: dict[str, Contender] = {
     "plain": plain,
     "limelight": limelight,
     "grad-cam": grad_cam,
     "torchcam": torchcam,
     "captum": captum,
+    "full back-propagation": full_backward,
 }
-"""By the name of the distribution; the first is what the others are measured against."""
+"""By the name of the distribution, where there is one; the first is what the others are measured against."""
 
 
 def question(network: nn.Module, images: Tensor) -> tuple[str, int]:
@@ -110,7 +134,7 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **{name: version(name) for name in present() if name != "plain"},
+        **{name: version(name) for name in present() if name not in ("plain", "full back-propagation")},
     }
 
 
