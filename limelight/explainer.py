@@ -29,7 +29,7 @@ from limelight.errors import (
 )
 from limelight.explanation import Explanation, Origin
 from limelight.fallback import WITHOUT_GRADIENT, sealed, told_of
-from limelight.foreign import is_script, opened
+from limelight.foreign import RunsOnnx, is_script, opened
 from limelight.grid import Layout, default_layer
 from limelight.heatmap import check_fusion
 from limelight.methods.for_all import EvidenceForAll
@@ -62,7 +62,7 @@ AUTO = "auto"
 
 
 def explain(
-    model: Model | nn.Module,
+    model: Model | nn.Module | RunsOnnx,
     images: Any,
     target: Target = None,
     method: str | Method | Callable[..., Tensor] = "gradcam",
@@ -77,7 +77,8 @@ def explain(
     """Say what the network sees in each image, and where it looked.
 
     Args:
-        model: what :func:`limelight.load` gives, or any ``nn.Module``. It leaves the call as it entered.
+        model: what :func:`limelight.load` gives, any ``nn.Module``, or an ``onnxruntime.InferenceSession``, which is
+            only run. It leaves the call as it entered.
         images: for a loaded model a path, a PIL image, a uint8 array ``(height, width[, channels])``, or a list of
             those; for any network a float tensor ``(batch, channels, *grid)``, already preprocessed: a picture has a
             height and a width, a signal a length, a volume or a clip three dimensions. A network that takes more is
@@ -123,7 +124,7 @@ def explain(
 
 
 def compare(
-    model: Model | nn.Module,
+    model: Model | nn.Module | RunsOnnx,
     images: Any,
     methods: Sequence[str | Method | Callable[..., Tensor]],
     target: Target = None,
@@ -151,7 +152,7 @@ def compare(
 
 
 def _explain_with(
-    model: Model | nn.Module,
+    model: Model | nn.Module | RunsOnnx,
     images: Any,
     methods: Sequence[Method],
     target: Target,

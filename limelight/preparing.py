@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from limelight.detectors import recognised
 from limelight.errors import InputError, ModelError
-from limelight.foreign import keras_side
+from limelight.foreign import RunsOnnx, keras_side, session_side
 from limelight.images import Photo, read
 from limelight.models import Model
 from limelight.nested import Inputs
@@ -21,19 +21,21 @@ from limelight.targets import Labels
 from limelight.towers import picture_side
 
 
-def parts_of(model: Model | nn.Module) -> tuple[nn.Module, Labels, Preprocessing | None]:
+def parts_of(model: Model | nn.Module | RunsOnnx) -> tuple[nn.Module, Labels, Preprocessing | None]:
     """A model's network, labels and preprocessing; a bare network has no more than itself.
 
     A detector that is known is seen through a view that gives its candidates (:mod:`limelight.detectors`), a network of
-    pictures and text from its pictures' side (:mod:`limelight.towers`).
+    pictures and text from its pictures' side (:mod:`limelight.towers`), a session of ONNX Runtime as a network that can
+    only be run.
 
     Raises:
         ModelError: it is neither.
     """
     if isinstance(model, Model):
         return _seen(model.network), model.labels, model.preprocessing
-    if isinstance(model, nn.Module):
-        return _seen(model), None, None
+    network = session_side(model)
+    if isinstance(network, nn.Module):
+        return _seen(network), None, None
     raise ModelError(f"{model!r} is no network: give an nn.Module or what limelight.load(...) returns")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import limelight as ll
-from limelight.errors import ModelError
+from limelight.errors import FallbackWarning, LayerError, LimelightError, ModelError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnx2torch")
@@ -139,3 +139,53 @@ def test_other_weights_or_classes_are_refused(exported):
         with pytest.raises(ModelError, match="keeps its weights and classes"):
             ll.load(str(exported[1]), **options)
     assert "There is no file" in said("/nowhere/net.onnx")
+
+
+# ---- a session, which can only be run
+
+
+@pytest.fixture(scope="module", params=[1, None], ids=["one at a time", "any number"])
+def session(request, tmp_path_factory):
+    torch.manual_seed(0)
+    network, path = Network().eval(), tmp_path_factory.mktemp("session") / "net.onnx"
+    axes = None if request.param else {"x": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network, (torch.randn(1, 3, 16, 16),), str(path), input_names=["x"], dynamic_axes=axes, dynamo=False
+        )
+    return network, runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def test_a_session_is_explained_by_what_only_runs_it_and_says_so(session):
+    network, running = session
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    with pytest.warns(FallbackWarning, match="Session keeps no graph .* explained by Occlusion"):
+        found = ll.explain(running, x)
+    truth = ll.explain(network, x, method="occlusion")
+    assert found.method == "occlusion" and found.targets == truth.targets
+    torch.testing.assert_close(found.raw, truth.raw, rtol=1e-3, atol=1e-5)
+    assert float(truth.raw.abs().amax()) > 0
+    with pytest.raises(LayerError, match="calls no module that could be looked at"):
+        found.verdict()
+
+
+def test_a_loaded_session_takes_photographs_and_a_method_without_gradients_needs_no_warning(session):
+    network, running = session
+    known = {"preprocessing": ll.Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3), "labels": list("abcde")}
+    photo = np.random.default_rng(0).integers(0, 255, (20, 24, 3), np.uint8)
+    found, truth = (
+        ll.explain(ll.load(each, **known), photo, target="c", method=ll.methods.get("rise")(samples=40))
+        for each in (running, network)
+    )
+    torch.testing.assert_close(found.raw, truth.raw, rtol=1e-3, atol=1e-5)
+
+
+def test_what_a_session_can_t_run_or_has_no_layers_for_is_one_clear_line(session):
+    running = session[1]
+    for wrong in (torch.randn(1, 3, 16), torch.randn(1, 4, 16, 16), (torch.randn(1, 3, 16, 16), torch.randn(1, 2))):
+        with pytest.raises(LimelightError) as error:
+            ll.explain(running, wrong)
+        assert "\n" not in str(error.value)
+    with pytest.raises(LayerError, match="method without gradients"):
+        ll.explain(running, torch.randn(1, 3, 16, 16), layer="input")

@@ -57,7 +57,12 @@ def _choose(network: nn.Module, known: Known, inputs: tuple[Any, ...], options: 
     walked = remembered(network, inputs, options)
     found = candidates(walked)
     if not found:
-        seen = ", ".join(f"{visit.name} {visit.shape}" for visit in walked.visits[-3:]) or "no module was called"
+        if not walked.visits:
+            raise LayerError(
+                f"no layer of this {type(network).__name__} has a grid, for it calls no module that could be looked at: "
+                "methods that only run it explain it, such as occlusion or rise; a verdict needs a layer"
+            )
+        seen = ", ".join(f"{visit.name} {visit.shape}" for visit in walked.visits[-3:])
         raise LayerError(
             f"no layer of this {type(network).__name__} has a grid of more than one cell (last: {seen}); "
             "a tensor whose cells can't be told is explained with layer= and layout="

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from limelight.errors import ModelError
+from limelight.foreign import RunsOnnx, session_side
 from limelight.models import from_timm
 from limelight.models.architecture import Architecture, State
 from limelight.models.catalogue import LIBRARIES, find
@@ -26,7 +27,7 @@ from limelight.preprocessing import Preprocessing
 
 
 def load(
-    model: str | Path | nn.Module | Model,
+    model: str | Path | nn.Module | Model | RunsOnnx,
     weights: str | Path | None = "default",
     *,
     num_classes: int | None = None,
@@ -39,7 +40,8 @@ def load(
 
     ``model`` is a name (see :func:`limelight.models.available`; "timm/..." or "torchvision/..." where both have it),
     a checkpoint's folder or its ``.safetensors``, an ``.onnx`` file, a network in hand, which is left as it is but for
-    what is asked, or, with ``trust``, a file that holds a network whole: pickled, TorchScript or ``torch.export``.
+    what is asked, a session of ONNX Runtime, or, with ``trust``, a file that holds a network whole: pickled,
+    TorchScript or ``torch.export``.
     ``weights`` are "default" (the published ones, or what the checkpoint or the network holds), "random" or a file.
     ``num_classes``, when it differs from that of the weights, asks for a new, random head; without it the head is that
     of the weights. ``labels``, ``preprocessing``: instead of the known ones. A network that is built here is in
@@ -49,6 +51,7 @@ def load(
     labels that are not one a class. ``trust`` lets a file run what it says, which its reading may need: without it such
     a file is refused.
     """
+    model = session_side(model)
     if isinstance(model, nn.Module | Model):
         found = _in_hand(model, weights, num_classes, preprocessing, trust)
     elif is_onnx(model):
