@@ -189,7 +189,29 @@ weights = model.get_layer("head").kernel.value.detach()[:, 2] / inside[0, ..., 0
 truth = torch.einsum("bhwc,c->bhw", inside, weights)
 ends = keras.layers.Flatten(), keras.layers.Dense(3)
 sequential = keras.Sequential([keras.Input((32, 40, 3)), model.layers[1], *ends])
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.body, self.pool, self.last = model.layers[1:3], keras.layers.GlobalAveragePooling2D(), model.layers[-1]
+
+    def call(self, x):
+        for layer in self.body:
+            x = layer(x)
+        return self.last(self.pool(x))
+
+
+inner = keras.Sequential([keras.Input((32, 40, 3)), *model.layers[1:3]], name="inner")
+outer = keras.Sequential([keras.Input((32, 40, 3)), inner, *ends])
+without_graph = Subclassed()
+without_graph(images.movedim(1, -1))
+alike = ll.explain(without_graph, images, target=2)
 print(json.dumps({
+    "subclassed": alike.layer,
+    "same": bool(torch.allclose(alike.raw, found.raw, atol=1e-6)),
+    "nested": [each.name for each in ll.layers(outer, images)],
+    "its_names": [each.name for each in ll.layers(without_graph, images)],
     "layer": found.layer,
     "off": float((found.raw[:, 0] - truth).abs().max() / truth.abs().max()),
     "names": [each.name for each in ll.layers(model, images)],
@@ -213,3 +235,6 @@ def test_a_keras_network_is_seen_through_its_layers(tmp_path):
     assert told["off"] < 1e-5
     assert told["names"] == ["first", "second"]
     assert told["sequential"] == "first"
+    assert told["subclassed"] == "second" and told["same"]
+    assert told["nested"] == ["inner.first", "inner.second"]
+    assert told["its_names"] == ["first", "second"]

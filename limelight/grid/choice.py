@@ -59,8 +59,8 @@ def _choose(network: nn.Module, known: Known, inputs: tuple[Any, ...], options: 
     if not found:
         if not walked.visits:
             raise LayerError(
-                f"no layer of this {type(network).__name__} has a grid, for it calls no module that could be looked at: "
-                "methods that only run it explain it, such as occlusion or rise; a verdict needs a layer"
+                f"no layer of this {type(network).__name__} has a grid, for it calls no module that could be looked "
+                "at: methods that only run it explain it, such as occlusion or rise; a verdict needs a layer"
             )
         seen = ", ".join(f"{visit.name} {visit.shape}" for visit in walked.visits[-3:])
         raise LayerError(
