@@ -203,7 +203,7 @@ class Subclassed(keras.Model):
 
 
 inner = keras.Sequential([keras.Input((32, 40, 3)), *model.layers[1:3]], name="inner")
-outer = keras.Sequential([keras.Input((32, 40, 3)), inner, *ends])
+outer = keras.Sequential([keras.Input((32, 40, 3)), inner, *model.layers[3:]])
 without_graph = Subclassed()
 without_graph(images.movedim(1, -1))
 alike = ll.explain(without_graph, images, target=2)
