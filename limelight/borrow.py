@@ -91,8 +91,9 @@ def borrowed(network: nn.Module) -> Iterator[None]:
 def _lend_whole(network: nn.Module, stack: ExitStack) -> None:
     """Everything that has to be set for a network to be run, until ``stack`` unwinds."""
     with _lock:  # between a module's flag and its loan no other borrower may look
+        others = bool(_evaluating)
         for module in _modules(network):
-            if module.training or (_evaluating and module in _evaluating):
+            if module.training or (others and module in _evaluating):
                 _lend(_evaluating, module, lambda module=module: _to_eval(module), stack)
             if module._compiled_call_impl is not None or "_orig_mod" in module._modules:
                 _lend(_shared, "stance", _without_compiling, stack)
@@ -132,10 +133,10 @@ def _same_random_state(device: torch.device) -> Callable[[], object]:
 
 def _modules(network: nn.Module) -> list[nn.Module]:
     """``network.modules()`` in a quarter of the time: that is a nest of generators, and this runs at every call."""
-    found = {network: None}
-    waiting = [network]
+    found, waiting = {network}, [network]
     for module in waiting:
-        fresh = [child for child in module._modules.values() if child is not None and child not in found]
-        found.update(dict.fromkeys(fresh))
-        waiting.extend(fresh)
+        if module._modules:  # most have none
+            fresh = [child for child in module._modules.values() if child is not None and child not in found]
+            found.update(fresh)
+            waiting.extend(fresh)
     return waiting

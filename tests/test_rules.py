@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from functools import partial
 
 import pytest
 import torch
@@ -239,7 +240,10 @@ def test_nothing_is_in_force_after_an_error():
     assert type(F.linear(x, torch.randn(4, 3)).grad_fn).__name__ != "ReplacedBackward"
 
 
-@pytest.mark.parametrize("watch", [relevance.Composite(relevance.plus(), relevance.plus()).watch, Reference])
+PLUS = relevance.Composite(relevance.plus(), relevance.plus())
+
+
+@pytest.mark.parametrize("watch", [PLUS.watch, Reference, partial(Biases, 2)], ids=["relevance", "reference", "biases"])
 def test_a_pass_is_freed_when_nobody_holds_it(watch):
     """No ring of references through the graph, in-place operations included."""
     network = Written(lambda x: F.silu(x, inplace=True))

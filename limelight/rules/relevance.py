@@ -34,6 +34,7 @@ from limelight.rules.watch import (
     known_or_refused,
     made_by,
     scale_and_shift,
+    statistics,
 )
 
 EPSILON = 1e-6
@@ -214,7 +215,7 @@ class Propagation(Watch):
         if name == "batch_norm" and fixed(call):
             before, kept = made_by(call.followed[0])
             if isinstance(before, _Sharing) and before.mergeable:
-                return self._layer(before.layer.merged(*scale_and_shift(call)), kept[0], call)
+                return self._layer(before.layer.merged(*scale_and_shift(*statistics(call))), kept[0], call)
             return call.run()
         if name == "relu" or name in MAXIMA:
             return call.run()  # their own gradient gives all of it to what passed

@@ -163,7 +163,7 @@ class Operation:
     @cached_property
     def name(self) -> str:
         """The function's name, in place or not: "relu" for ``relu_``, "iadd" for ``+=``."""
-        return getattr(self.function, "__name__", str(self.function)).strip("_")
+        return _name_of(self.function)
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """An argument given by place or by name."""
@@ -187,39 +187,62 @@ class Operation:
         return name.endswith("_") or bool(asked)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Call:
-    """An operation, and the tensors it is given that depend on the activations."""
+    """A call of one of torch's functions, whose parameters have lost their gradient.
 
-    operation: Operation
+    It holds the tensors that it is given, so a graph that it stands in must not hold it: :attr:`operation` is for that.
+
+    Attributes:
+        function: torch's own.
+        args: the arguments given by place.
+        kwargs: the arguments given by name.
+        followed: the tensors among them that depend on the activations.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     followed: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """A call as torch hands it over. Parameters lose their gradient."""
+        """A call as torch hands it over."""
         followed: list[Tensor] = []
 
         def part(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor):
+            if not isinstance(leaf, Tensor) or not leaf.requires_grad:
                 return leaf
-            if isinstance(leaf, nn.Parameter):
+            if type(leaf) is not Tensor and isinstance(leaf, nn.Parameter):  # which is slow to tell
                 return leaf.detach()
-            if not leaf.requires_grad:
-                return leaf
             followed.append(leaf)
-            return FOLLOWED
+            return leaf
 
-        args, kwargs = _each(part, (args, kwargs))
-        return cls(Operation(function, args, kwargs), tuple(followed))
+        return cls(function, _each(part, args), _each(part, kwargs) if kwargs else kwargs, tuple(followed))
 
     @property
     def name(self) -> str:
         """The function's name, as :attr:`Operation.name`."""
-        return self.operation.name
+        return _name_of(self.function)
+
+    def argument(self, place: int, name: str, default: Any = None) -> Any:
+        """An argument given by place or by name."""
+        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
 
     def run(self) -> Any:
         """What the function gives."""
-        return self.operation.on(*self.followed)
+        return self.function(*self.args, **self.kwargs)
+
+    @cached_property
+    def operation(self) -> Operation:
+        """The call without ``followed``."""
+
+        followed = set(map(id, self.followed))
+
+        def part(leaf: Any) -> Any:
+            return FOLLOWED if id(leaf) in followed else leaf
+
+        return Operation(self.function, _each(part, self.args), _each(part, self.kwargs))
 
     @property
     def bare(self) -> list[Tensor]:
@@ -248,6 +271,10 @@ def _each(change: Callable[[Any], Any], value: Any) -> Any:
     return change(value)
 
 
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", str(function)).strip("_")
+
+
 def follows(leaf: Any) -> bool:
     """Whether a value is a tensor that depends on the activations."""
     return isinstance(leaf, Tensor) and leaf.requires_grad
@@ -265,12 +292,13 @@ class Watch(TorchFunctionMode):
         self.trunk = False
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = kwargs or {}, getattr(function, "__name__", "")
+        if name in QUESTIONS:
+            return function(*args, **kwargs)
         if not torch.is_grad_enabled():
-            self.trunk = self.trunk or getattr(function, "__name__", "") in AFFINE
-            return function(*args, **kwargs or {})
-        if getattr(function, "__name__", "") in QUESTIONS:
-            return function(*args, **kwargs or {})
-        call = Call.of(function, args, kwargs or {})
+            self.trunk = self.trunk or name in AFFINE
+            return function(*args, **kwargs)
+        call = Call.of(function, args, kwargs)
         return self.see(call) if call.followed else call.run()
 
     def see(self, call: Call) -> Any:
@@ -293,14 +321,23 @@ def known_or_refused(call: Call, result: Any, method: str, instead: str) -> Any:
 
 def fixed(call: Call) -> bool:
     """Whether a batch norm has fixed statistics."""
-    return call.operation.argument(1, "running_mean") is not None and not call.operation.argument(5, "training", False)
+    return statistics(call)[0] is not None and not call.argument(5, "training", False)
 
 
-def scale_and_shift(call: Call) -> tuple[Tensor, Tensor]:
-    """A batch norm with fixed statistics as ``scale * x + shift``, for each channel."""
-    names = ("running_mean", "running_var", "weight", "bias")
-    mean, variance, weight, bias = (call.operation.argument(place, name) for place, name in enumerate(names, start=1))
-    scale = (variance + call.operation.argument(7, "eps", 1e-5)).rsqrt()
+def statistics(call: Call) -> tuple[Any, Any, Tensor | None, Tensor | None, float]:
+    """A batch norm's mean, variance, weight and bias, and what is added to the variance."""
+    names = ["running_mean", "running_var", "weight", "bias"]
+    if call.function is torch.batch_norm:  # takes them in another order than that of functional
+        names = names[2:] + names[:2]
+    given = {name: call.argument(place, name) for place, name in enumerate(names, start=1)}
+    return given["running_mean"], given["running_var"], given["weight"], given["bias"], call.argument(7, "eps", 1e-5)
+
+
+def scale_and_shift(
+    mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor]:
+    """A batch norm with these, fixed :func:`statistics` as ``scale * x + shift``, for each channel."""
+    scale = (variance + eps).rsqrt()
     scale = scale if weight is None else scale * weight
     return scale, -mean * scale if bias is None else bias - mean * scale
 

@@ -53,6 +53,37 @@ def test_full_grad_is_complete_for_what_no_module_holds():
     torch.testing.assert_close(explanation.raw.sum(dim=(1, 2, 3)), explanation.scores[:, 0])
 
 
+class Normed(nn.Module):
+    """Batch norm as a module, with the batch's own statistics, and as torch's own function."""
+
+    def __init__(self, norm):
+        super().__init__()
+        torch.manual_seed(3)
+        self.a, self.fc, self.norm = nn.Conv2d(3, 6, 3), nn.Linear(6, CLASSES), nn.BatchNorm2d(6)
+        for tensor in (self.norm.running_mean, self.norm.weight, self.norm.bias):
+            nn.init.normal_(tensor)
+        self.bend = norm
+        self.double().eval()
+
+    def forward(self, x):
+        return self.fc(F.relu(self.bend(self.norm, self.a(x))).mean(dim=(2, 3)))
+
+
+NORMS = {
+    "module": lambda norm, x: norm(x),
+    "of the batch": lambda norm, x: F.batch_norm(x, None, None, norm.weight, norm.bias, training=True),
+    "torch's": lambda norm, x: torch.batch_norm(
+        x, norm.weight, norm.bias, norm.running_mean, norm.running_var, False, 0.1, 1e-5, True
+    ),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+def test_full_grad_is_complete_for_any_batch_norm(norm):
+    explanation = ll.explain(Normed(norm), pictures(1, dtype=double), 1, get("fullgrad")(complete=True))
+    torch.testing.assert_close(explanation.raw.sum(dim=(1, 2, 3)), explanation.scores[:, 0])
+
+
 def test_full_grad_written_out():
     """Srinivas and Fleuret 2019, eq. 8: absolute values, rescaled for each layer, upsampled, summed."""
     network, x = chain(), pictures(dtype=double).requires_grad_()
@@ -83,7 +114,7 @@ def test_terms_are_grad_cams_full_grads():
     with Biases(1) as biases:
         leaf = x.clone().requires_grad_()
         outputs = network(leaf)
-    with biases.telling(lambda gradient, bias: told.append(gradient * bias)):
+    with biases.telling(told.append):
         (slope,) = torch.autograd.grad(outputs[:, 1].sum(), leaf)
     places = [slope * x, *(term for term in told if term.ndim == 4)]
     assert len(places) == 4
