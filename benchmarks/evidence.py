@@ -23,8 +23,6 @@ DRAWN = SIDE // 2
 CELLS = SIDE // 16
 STRONGEST = 6
 """Cells of 784 by whose mean each sort of evidence is told: a grain of rice."""
-DROPPED, SPARSE = 0.5, 0.5
-"""How many of the body's channels are left out while learning, and what a cell's evidence costs."""
 BATCH, RATE, DECAY = 20, 4e-3, 0.05
 ASKED = ("is", "are", "there", "a", "rice", "beans", "coin", "leaf")
 
@@ -48,26 +46,34 @@ def body() -> nn.Sequential:
     """That body, and each channel brought to one size; frozen."""
     stages, size = base().network.get_submodule("body").eval(), nn.BatchNorm2d(CHANNELS, affine=False, momentum=None)
     with torch.no_grad():
-        for batch in scenes(DRAWN)[0].images[::8].split(4):
+        for batch in scenes(DRAWN, "learning").images[::8].split(4):
             size(stages(shown(batch)))
     return nn.Sequential(stages, size).eval().requires_grad_(False)
 
 
 @cache
-def features(held_out: bool) -> Tensor:
-    """What the body gives for the scenes ``(n, CHANNELS, CELLS, CELLS)``, in half precision: 1 MB each."""
-    batches = scenes(DRAWN)[held_out].images.split(4)
+def features(part: str) -> Tensor:
+    """What the body gives for a part's scenes ``(n, CHANNELS, CELLS, CELLS)``, in half precision: 1 MB each."""
+    batches = scenes(DRAWN, part).images.split(4)
     with torch.no_grad():
         return torch.cat([body()(shown(batch)).half() for batch in batches])
 
 
 class Evidence(nn.Module):
-    """The body, evidence in its cells, and an answer that each network reads from it in its own way."""
+    """The body, evidence in its cells, and an answer that each network reads from it in its own way.
+
+    Attributes:
+        dropped: how much of the body's channels is left out while learning, another choice for each batch.
+        sparse: what a cell's evidence costs while learning.
+    """
+
+    dropped, sparse = 0.5, 0.5
 
     def __init__(self, sorts: int):
         super().__init__()
         self.body = body()
-        self.evidence = nn.Sequential(nn.Conv2d(CHANNELS, sorts, 1), nn.ReLU())
+        self.sorts = nn.Conv2d(CHANNELS, sorts, 1)
+        self.evidence = nn.Sequential(self.sorts, nn.ReLU())
 
     def forward(self, x: Tensor, *question: Tensor) -> Tensor:
         """Pictures ``(n, 3, SIDE, SIDE)`` to what :meth:`read` gives."""
@@ -78,9 +84,9 @@ class Evidence(nn.Module):
         raise NotImplementedError
 
     @torch.no_grad()
-    def answers(self, *question: Tensor) -> Tensor:
-        """What is said of the scenes held out."""
-        batches = [given.split(40) for given in (features(True), *question)]
+    def answers(self, part: str, *question: Tensor) -> Tensor:
+        """What is said of a part's scenes."""
+        batches = [given.split(40) for given in (features(part), *question)]
         return torch.cat([self.read(self.evidence(f.float()), *rest) for f, *rest in zip(*batches, strict=True)])
 
 
@@ -90,15 +96,20 @@ def strongest(evidence: Tensor) -> Tensor:
 
 
 class Counter(Evidence):
-    """How many beans there are: the sum of their density (Lempitsky and Zisserman 2010)."""
+    """How many there are: the sum of their density (Lempitsky and Zisserman 2010), zero where there is no evidence."""
 
-    def __init__(self):
-        super().__init__(32)
-        self.density = nn.Sequential(nn.Conv2d(32, 1, 3, padding=1), nn.Softplus())
-        nn.init.constant_(self.density[0].bias, -5.0)  # pyright: ignore[reportArgumentType]
+    dropped, sparse = 0.0, 0.0  # the likelihood has a price on density already
+
+    def __init__(self, sorts: int = 32):
+        super().__init__(sorts)
+        self.weight = nn.Parameter(torch.rand(1, sorts, 3, 3) * 2e-3 / sorts)  # it starts at about one in a picture
+
+    def density(self, evidence: Tensor) -> Tensor:
+        """How many lie in each cell ``(n, CELLS, CELLS)``."""
+        return F.conv2d(evidence, self.weight.abs(), padding=1)[:, 0]
 
     def read(self, evidence: Tensor, *question: Tensor) -> Tensor:
-        return self.density(evidence).sum((1, 2, 3))
+        return self.density(evidence).sum((1, 2))
 
 
 class Siamese(Evidence):
@@ -164,15 +175,17 @@ def learnt(
         steps: how many.
         among: the numbers of the scenes to learn from; None for all.
     """
-    kept = features(False)
+    kept = features("learning")
     numbers = torch.arange(len(kept)) if among is None else among
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     for _ in range(steps):
         i = numbers[torch.randint(0, len(numbers), (BATCH,))]
-        evidence = network.evidence(F.dropout2d(kept[i].float(), DROPPED))
+        left = torch.rand(CHANNELS) >= network.dropped
+        seen = kept[i][:, left].float() / (1 - network.dropped)
+        evidence = F.relu(F.conv2d(seen, network.sorts.weight[:, left], network.sorts.bias))
         optimiser.zero_grad()
-        (loss(evidence, i) + SPARSE * evidence.mean()).backward()
+        (loss(evidence, i) + network.sparse * evidence.mean()).backward()
         optimiser.step()
         schedule.step()
     return network.eval()

@@ -68,11 +68,16 @@ class Looks:
         maps, theirs = (F.interpolate(e.maps[:, :1], labels.shape[1:], mode="area")[:, 0] for e in (found, paper))
         around = near(where, self.cell // 2)
         others = near((labels > 0) & ~where, self.cell // 2) & ~around
+        read = found.raw[:, :1] != 0
+        cells = paper.raw[:, :1].clamp(min=0)
+        only_read = F.interpolate(cells * read, labels.shape[1:], mode="bilinear")[:, 0]
         columns = {
             "on it": share(maps, around),
             "on it, to the pixel": share(maps, where),
             "on the others": share(maps, others),
             "Grad-CAM on it": share(theirs, around),
+            "Grad-CAM's, of the cells read": share(only_read, around),
+            "cells read": read.float().mean((1, 2, 3)),
             "area": around.float().mean((1, 2)),
             "others' area": others.float().mean((1, 2)),
         }

@@ -12,7 +12,6 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from limelight.data.grains import draw, plan
 from limelight.data.grains.things import CLUTTER, GRAINS, Thing
@@ -21,7 +20,8 @@ KINDS = ("rice", "beans", "coin", "leaf")
 MOST = 3
 LONGEST = 0.3
 """Of a picture's width: what a ninth of the table has room for."""
-SCENES, HELD_OUT = 480, 160
+PARTS = {"learning": range(480), "development": range(480, 640), "test": range(10_000, 10_160)}
+"""Seeds of the scenes to learn from, of those that everything is chosen on, and of those for a last look only."""
 NUMBERS = ("one", "two", "three")
 NOUNS = {"rice": 0, "bean": 1, "beans": 1, "coin": 2, "coins": 2, "leaf": 3, "leaves": 3}
 """The words for each kind; rice isn't counted."""
@@ -49,7 +49,7 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.kinds)
 
-    def __getitem__(self, some: Tensor | slice) -> Scenes:
+    def __getitem__(self, some: Tensor) -> Scenes:
         """Those at these numbers, or where this is true."""
         numbers = torch.arange(len(self))[some].tolist()
         kinds, order = ([of[i] for i in numbers] for of in (self.kinds, self.order))
@@ -82,14 +82,16 @@ class Scenes:
             found.append(torch.cat(rows))
         return found
 
-    def density(self, kind: int, cells: int) -> Tensor:
-        """How many of a kind lie in each of ``(n, cells, cells)``: each thing is 1 in all, spread over where it is."""
-        found = torch.zeros(len(self), cells, cells)
+    def density(self, kind: int, cells: int, wide: float = 1.5) -> Tensor:
+        """How many of a kind lie in each of ``(n, cells, cells)``: each is 1 in all, a bump some cells ``wide``."""
+        found, place = torch.zeros(len(self), cells, cells), (torch.arange(cells) + 0.5) / cells
         for i, own in enumerate(self.kinds):
             for number, its in enumerate(own, 1):
-                where = (self.things[i] == number).float()
-                if its == kind and where.any():
-                    found[i] += F.adaptive_avg_pool2d(where[None], cells)[0] / where.mean() / cells**2
+                where = torch.nonzero(self.things[i] == number)
+                if its == kind and len(where):
+                    middle = (where.float().mean(0) + 0.5) / self.things.shape[1]
+                    down, right = (-((place[None] - middle[:, None]) * cells / wide).square() / 2).exp()
+                    found[i] += down[:, None] * right / down.sum() / right.sum()
         return found
 
     def captions(self) -> Tensor:
@@ -109,13 +111,12 @@ def caption(counts: Sequence[int], order: Sequence[int]) -> Tensor:
 
 
 @cache
-def scenes(side: int) -> tuple[Scenes, Scenes]:
-    """Those to learn from, and those held out, ``side`` pixels wide."""
-    drawn = [_scene(seed, side) for seed in range(SCENES + HELD_OUT)]
+def scenes(side: int, part: str) -> Scenes:
+    """Those of a part, one of :data:`PARTS`, ``side`` pixels wide."""
+    drawn = [_scene(seed, side) for seed in PARTS[part]]
     images, things, kinds, order = zip(*drawn, strict=True)
     pictures = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-    whole = Scenes(pictures, torch.from_numpy(np.stack(things)).long(), list(kinds), list(order))
-    return whole[slice(0, SCENES)], whole[slice(SCENES, None)]
+    return Scenes(pictures, torch.from_numpy(np.stack(things)).long(), list(kinds), list(order))
 
 
 def _scene(seed: int, side: int) -> tuple[np.ndarray, np.ndarray, list[int], list[int]]:
