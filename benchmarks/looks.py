@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 import limelight as ll
 from benchmarks.scenes import KINDS, Scenes
+from limelight import heatmap
 from limelight.render import overlay
 from limelight.statistics import bootstrap
 
@@ -24,6 +25,11 @@ def share(maps: Tensor, where: Tensor) -> Tensor:
     maps, where = maps.flatten(1), where.flatten(1).to(maps.dtype)
     total = maps.sum(1)
     return torch.where(total > 0, (maps * where).sum(1) / total.clamp(min=1e-12), torch.nan)
+
+
+def of_cells_read(found: ll.Explanation, paper: ll.Explanation) -> Tensor:
+    """A map of those cells alone that the score hears: where HiResCAM, activation by gradient, isn't zero."""
+    return heatmap.shown([paper.raw * (found.raw != 0)], found.input_size)
 
 
 def near(where: Tensor, pixels: int) -> Tensor:
@@ -65,19 +71,17 @@ class Looks:
         """Maps for a kind on some scenes: for all its things, or those where ``only`` is true."""
         labels = own.labels()
         where = labels == 1 + kind if only is None else only & (labels > 0)
-        maps, theirs = (F.interpolate(e.maps[:, :1], labels.shape[1:], mode="area")[:, 0] for e in (found, paper))
+        shown = (found.maps, paper.maps, of_cells_read(found, paper))
+        maps, theirs, of_read = (F.interpolate(each[:, :1], labels.shape[1:], mode="area")[:, 0] for each in shown)
         around = near(where, self.cell // 2)
         others = near((labels > 0) & ~where, self.cell // 2) & ~around
-        read = found.raw[:, :1] != 0
-        cells = paper.raw[:, :1].clamp(min=0)
-        only_read = F.interpolate(cells * read, labels.shape[1:], mode="bilinear")[:, 0]
         columns = {
             "on it": share(maps, around),
             "on it, to the pixel": share(maps, where),
             "on the others": share(maps, others),
             "Grad-CAM on it": share(theirs, around),
-            "Grad-CAM's, of the cells read": share(only_read, around),
-            "cells read": read.float().mean((1, 2, 3)),
+            "Grad-CAM of the cells read": share(of_read, around),
+            "cells read": (found.raw[:, 0] != 0).float().mean((1, 2)),
             "area": around.float().mean((1, 2)),
             "others' area": others.float().mean((1, 2)),
         }

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 import limelight as ll
 from benchmarks import evidence as on_body
-from benchmarks.looks import Looks, drawn, share
+from benchmarks.looks import Looks, drawn, of_cells_read, share
 from benchmarks.scenes import KINDS, NOUNS, PARTS, WORDS, Scenes, scenes
 from benchmarks.scratch import SIDE, Detector, Segmenter, detection_loss, fitted, standard
 from limelight.statistics import bootstrap
@@ -298,12 +298,15 @@ def _told_apart(
     fitted(network, lambda n, i: F.cross_entropy(n(x[i]), kind[i]), steps, count)
     x, kind, where = made(60, torch.Generator().manual_seed(PARTS[part].start))
     found, paper = quiet(network, x, target=kind.tolist(), layer="7")
-    onto, theirs = (share(explanation.maps[:, 0], where) for explanation in (found, paper))
+    shown = (found.maps, paper.maps, of_cells_read(found, paper))
+    onto, theirs, of_read = (share(each[:, 0], where) for each in shown)
     low, high = bootstrap(onto[onto.isfinite()].numpy())
     return {
         "right": float((network(x).argmax(1) == kind).float().mean()),
         "on it": float(onto.nanmean()),
         "Grad-CAM on it": float(theirs.nanmean()),
+        "Grad-CAM of the cells read": float(of_read.nanmean()),
+        "cells read": float((found.raw != 0).float().mean()),
         "area": float(where.float().mean()),
         "low": low,
         "high": high,
