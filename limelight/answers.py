@@ -23,13 +23,13 @@ def probabilities_asked(
 ) -> Float[Tensor, "batch targets"]:
     """Each target's probability; NaN where it is not about a class."""
     logits = logits_of(outputs)
-    device = None if logits is None else logits.device
     indices = torch.tensor([[-1 if name.index is None else name.index for name in one.named] for one in asked]).T
-    found = torch.full(indices.shape, torch.nan, device=device)
-    if logits is not None:
+    if logits is None:
+        found = torch.full(indices.shape, torch.nan)
+    else:
         indices = indices.to(logits.device)
-        known = probabilities_of(logits.detach().float(), labels)
-        found = known.gather(1, indices.clamp(min=0)).masked_fill(indices < 0, torch.nan)
+        found = probabilities_of(logits.detach().float(), labels).gather(1, indices.clamp(min=0))
+        found.masked_fill_(indices < 0, torch.nan)
     for number, one in enumerate(asked):
         if one.probabilities is not None:
             found[:, number] = one.probabilities

@@ -45,10 +45,12 @@ def grad_cam_pp(
     """Channels weighted by their positive gradients, each cell's by alpha (Chattopadhay et al. 2018, eq. 5 and 19).
 
     grad-cam adds 1e-6 to alpha's denominator, which drowns gradients below 1e-3; torchcam 0.5 leaves alpha out by
-    mistake (it divides a copy). Here eq. 19 stands as it is. It is meant for activations after a ReLU: where a channel
-    sums below zero, alpha's denominator may come close to zero.
+    mistake (it divides a copy). Here eq. 19 stands as it is, with g**2 cancelled: alpha = 1 / (2 + g * sum of A). It is
+    meant for activations after a ReLU: where a channel sums below zero, alpha's denominator may come close to zero.
     """
-    return weighted(_positive_weights(activations, gradients, gradients**2, gradients**3), activations)
+    denominator = gradients * _over_grid(activations) + 2
+    alpha = torch.where(denominator == 0, torch.inf, denominator).reciprocal()
+    return weighted((alpha * gradients.clamp(min=0)).flatten(2).sum(dim=2), activations)
 
 
 @register(
@@ -208,7 +210,11 @@ def _positive_weights(
     activations: Float[Tensor, "batch channels *grid"], first: Tensor, second: Tensor, third: Tensor
 ) -> Float[Tensor, "batch channels"]:
     """Grad-CAM++'s weights (eq. 5 and 19) from the powers of the gradient that stand for the derivatives there."""
-    total = activations.flatten(2).sum(dim=2).view(*activations.shape[:2], *[1] * (activations.ndim - 2))
-    denominator = 2 * second + total * third
-    alpha = torch.where(denominator == 0, 0, second / torch.where(denominator == 0, 1, denominator))
+    denominator = 2 * second + _over_grid(activations) * third
+    alpha = second / torch.where(denominator == 0, torch.inf, denominator)
     return (alpha * first.clamp(min=0)).flatten(2).sum(dim=2)
+
+
+def _over_grid(activations: Float[Tensor, "batch channels *grid"]) -> Tensor:
+    """Each channel's sum over the grid, to be spread over the grid again."""
+    return activations.sum(dim=tuple(range(2, activations.ndim)), keepdim=True)
