@@ -215,10 +215,12 @@ class _Normalised:
         self.biases = biases
         self._call: Call | None = call
         self._statistics = statistics(call)
+        self._shape = (-1, *[1] * (call.followed[0].ndim - 2))
 
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
-        return scale_and_shift(*self._statistics)
+        scale, shift = scale_and_shift(*self._statistics)
+        return scale.view(self._shape), shift.view(self._shape)
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         assert self._call is not None, "an operation runs once"
@@ -226,7 +228,7 @@ class _Normalised:
         return call.run(), ()
 
     def backward(self, gradient: Tensor) -> tuple[Tensor]:
-        scale, shift = (part.view(-1, *[1] * (gradient.ndim - 2)) for part in self.parts)
+        scale, shift = self.parts
         self.biases.hear(gradient, lambda: shift, True, False)
         return ((gradient * scale).to(gradient.dtype),)
 

@@ -198,12 +198,14 @@ class Call:
         args: the arguments given by place.
         kwargs: the arguments given by name.
         followed: the tensors among them that depend on the activations.
+        name: the function's name, as :attr:`Operation.name`.
     """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     followed: tuple[Tensor, ...]
+    name: str
 
     @classmethod
     def of(cls, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
@@ -218,12 +220,8 @@ class Call:
             followed.append(leaf)
             return leaf
 
-        return cls(function, _each(part, args), _each(part, kwargs) if kwargs else kwargs, tuple(followed))
-
-    @property
-    def name(self) -> str:
-        """The function's name, as :attr:`Operation.name`."""
-        return _name_of(self.function)
+        args, kwargs = _each(part, args), _each(part, kwargs)
+        return cls(function, args, kwargs, tuple(followed), _name_of(function))
 
     def argument(self, place: int, name: str, default: Any = None) -> Any:
         """An argument given by place or by name."""
@@ -259,15 +257,16 @@ class Call:
 
 
 FOLLOWED = object()
+NUMBERS = {int, float, bool, type(None)}
 
 
 def _each(change: Callable[[Any], Any], value: Any) -> Any:
-    """Arguments with each that is no list, tuple or dictionary changed: a fifth of the time that pytree takes."""
+    """Arguments with each that is no list, tuple, dictionary or number changed: much quicker than pytree."""
     kind = type(value)
     if kind is tuple or kind is list:
-        return kind([_each(change, each) for each in value])
+        return kind([each if type(each) in NUMBERS else _each(change, each) for each in value])
     if kind is dict:
-        return {key: _each(change, each) for key, each in value.items()}
+        return {key: each if type(each) in NUMBERS else _each(change, each) for key, each in value.items()}
     return change(value)
 
 
@@ -321,7 +320,8 @@ def known_or_refused(call: Call, result: Any, method: str, instead: str) -> Any:
 
 def fixed(call: Call) -> bool:
     """Whether a batch norm has fixed statistics."""
-    return statistics(call)[0] is not None and not call.argument(5, "training", False)
+    mean = call.argument(3 if call.function is torch.batch_norm else 1, "running_mean")
+    return mean is not None and not call.argument(5, "training", False)
 
 
 def statistics(call: Call) -> tuple[Any, Any, Tensor | None, Tensor | None, float]:
