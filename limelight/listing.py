@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from limelight import models, usefulness
 from limelight.methods import REGISTRY
 from limelight.nested import Inputs
 
-MEASURES = ("receptive_field", "alive", "concentration", "stability", "deletion")
+MEASURES = ("alive", "concentration", "stability", "deletion")
 FACTS = ("name", "title", "needs", "per_target", "discriminative", "signed", "passes", "source")
 
 
@@ -32,38 +31,31 @@ def networks(filter: str = "") -> list[dict[str, Any]]:
 
 
 def layers(
-    model: str,
-    size: int | None = None,
-    photo: str | None = None,
-    target: Any = None,
-    *,
-    weights: str = "default",
-    every: bool = False,
+    loaded: models.Model, photo: str | None = None, target: Any = None, *, every: bool = False
 ) -> dict[str, Any]:
-    """The layers of a network that have a grid, in the order they run, for its own size of input or another.
+    """The layers of a network that have a grid, in the order they run, for its own size of input.
 
-    With a photograph they are measured on it (:func:`limelight.layers`), which needs the network's weights.
+    With a photograph they are measured on it (:func:`limelight.layers`); without one noise shows what their cells see.
+    What is measured, is of the main ones, or of ``every``.
 
     Raises:
-        ModelError: there is no such network.
         LayerError: no layer has a grid.
         InputError: the photograph can't be read.
     """
+    preprocessing = loaded.preprocessing
+    size = preprocessing.size if preprocessing else (224, 224)
     if photo is not None:
-        loaded = models.load(model, weights=weights)
         found = usefulness.layers(loaded, photo, target, every=every)
-        size_of = loaded.preprocessing.size if loaded.preprocessing else None
         why, best = found.why, found.best
     else:
-        loaded = models.load(model, weights="default" if Path(model).exists() else "random")  # nothing is fetched
-        preprocessing = loaded.preprocessing
-        size_of = (size, size) if size else preprocessing.size if preprocessing else (224, 224)
-        inputs = Inputs((torch.zeros(1, preprocessing.channels if preprocessing else 3, *size_of),))
-        found = usefulness.listed(loaded.network, inputs)
+        noise = torch.randn(1, preprocessing.channels if preprocessing else 3, *size, generator=_random())
+        like = next((each for each in loaded.network.parameters() if each.is_floating_point()), noise)
+        inputs = Inputs((noise.to(like),))
+        found = usefulness.seen(loaded.network, inputs, every=every)
         why, best = usefulness.why_default(loaded.network, inputs, found), None
     return {
         "model": loaded.name,
-        "input": list(size_of or ()),
+        "input": list(size),
         "photo": photo,
         "why": why,
         "best": best,
@@ -76,8 +68,13 @@ def layers(
                 "layout": layer.layout,
                 "main": layer.main,
                 "default": layer.default,
+                "receptive_field": layer.receptive_field,
                 **({} if photo is None else {fact: getattr(layer, fact) for fact in MEASURES}),
             }
             for layer in found
         ],
     }
+
+
+def _random() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

@@ -169,6 +169,15 @@ def listed(network: nn.Module, inputs: Inputs) -> list[Layer]:
     ]
 
 
+def seen(network: nn.Module, inputs: Inputs, *, every: bool = False) -> list[Layer]:
+    """The same, with what a cell in the middle of each of the main ones, or of ``every``, depends on."""
+    found = listed(network, inputs)
+    names = [layer.name for layer in found if every or layer.main]
+    with borrowed(unwrap(network)):
+        fields = dict(zip(names, _receptive_fields(network, inputs, names), strict=True))
+    return [replace(layer, receptive_field=fields.get(layer.name)) for layer in found]
+
+
 def auto_layer(network: nn.Module, inputs: Inputs, target: Target, labels: Any, method: Method) -> list[str]:
     """The layers that ``layer="auto"`` explains: those whose map is worth most for these images."""
     found = listed(network, inputs)

@@ -495,7 +495,7 @@ def test_the_grids_follow_the_size_of_the_input(checkpoint):
         document = json.loads(limelight("layers", checkpoint, "--json", *options).stdout)
         return next(each["grid"] for each in document["layers"] if each["default"])
 
-    assert grid("--size", 128) == [2 * cells for cells in grid()]
+    assert grid("--input-size", 128) == [2 * cells for cells in grid()]
 
 
 def test_networks_are_found_by_a_part_of_their_name():

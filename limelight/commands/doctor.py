@@ -9,17 +9,14 @@ from typing import Any
 import click
 
 from limelight import printing
-from limelight.commands.options import json_option, load_model, network, question
+from limelight.commands.options import json_option, load_model, network_options, question
 from limelight.shell import command
-
-WEIGHTS = 'A file, or "random".  [default: the published ones]'
 
 
 @command(short_help="Look for what can go wrong with a network and its maps.")
 @click.argument("model", metavar="NAME|PATH")
 @click.argument("photos", nargs=-1, metavar="[PHOTO|FOLDER|GLOB]...")
-@network("--weights", default="default", metavar="FILE", help=WEIGHTS)
-@network("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1 or mps.  [default: the fastest here]")
+@network_options
 @question("--method", default="gradcam", metavar="NAME", show_default=True, help="The method whose maps are looked at.")
 @question("--layer", metavar="NAME", help="Where they are drawn.  [default: the last with a grid]")
 @json_option
@@ -32,6 +29,7 @@ def doctor(
     limelight doctor resnet50                     the network alone, on made-up pictures
     limelight doctor run/ cat.jpg dog.jpg         and what only photographs can tell
     limelight doctor run/ cat.jpg --method rise   with another method's maps
+    limelight doctor net.pt --trust --input-size 224 cat.jpg
 
     Ends with 0 where nothing was found, 1 where something was, 2 when nothing could be done.
     """

@@ -56,7 +56,13 @@ _DEVICE = "cpu, cuda, cuda:1 or mps.  [default: the fastest here]"
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--model``, ``--weights`` and ``--device``: what :func:`load_model` takes."""
+    """``--model`` and :func:`network_options`: what :func:`load_model` takes."""
+    model = network("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", show_default=True, help=_MODEL)
+    return model(network_options(function))
+
+
+def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--weights``, ``--device`` and, read by :func:`load_model` itself, ``--input-size``, ``--norm``, ``--trust``."""
     function = network("--trust", is_flag=True, expose_value=False, callback=_kept, help=_TRUST)(function)
     function = network(
         "--norm",
@@ -71,8 +77,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
         "--input-size", "size", type=Size(), metavar="N|HxW", expose_value=False, callback=_kept, help=_SIZE
     )(function)
     function = network("--device", default="auto", metavar="NAME", help=_DEVICE)(function)
-    function = network("--weights", default="default", metavar="FILE", help=_WEIGHTS)(function)
-    return network("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", show_default=True, help=_MODEL)(function)
+    return network("--weights", default="default", metavar="FILE", help=_WEIGHTS)(function)
 
 
 def _kept(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +30,7 @@ CLEAR_WINDOWS = 0.93
 """The same for windows, which may be shifted by a cell or a few: so near that a lower bar would take them for plain."""
 PEAK = 3.0
 """A change says something if some cell changed so much more than the mean one; where all was mixed, none did."""
-CLEAR_RELATIVE, LIFT = 0.9, 1.2
+CLEAR_RELATIVE, LIFT = 0.9, 1.15
 """Where none did, cells are held against their own change by the other impulses: the bar for the share then, and by how
 much the cells that were changed must exceed the mean one."""
 LIFT_DOUBTED = 2.0
@@ -63,7 +64,7 @@ def answers(
     for question in questions:
         wanted.setdefault(question.name, {})[question.call] = question
     told: dict[Question, Answer] = {}
-    before: dict[Any, Layout | None] = {}
+    streams: dict[Any, _Stream] = {}
 
     def listen(name: str):
         calls = 0
@@ -73,7 +74,7 @@ def answers(
             calls += 1
             tensor, question = first_tensor(output), wanted[name].get(calls)
             if question is not None and tensor is not None:
-                told[question] = _answer(question, tensor.detach(), before)
+                told[question] = _answer(question, tensor.detach(), streams)
 
         return hook
 
@@ -87,28 +88,49 @@ def answers(
                     network(*given, **named)
             except RuntimeError:  # it takes one image at a time: what is left open stays so
                 told.clear()
-    return {question: told.get(question) or _unheard(question.layouts) for question in questions}
+    return {question: told.get(question) or _untried(question.layouts) for question in questions}
 
 
-def _answer(question: Question, tensor: Tensor, before: dict[Any, Layout | None]) -> Answer:
-    """What the changes of one call's output say, or else what they said ``before`` of the last call of as many cells.
+@dataclass
+class _Stream:
+    """What was heard so far of the tensors of as many cells.
+
+    Attributes:
+        layout: theirs; None where it was not found yet, or ``still``.
+        still: whether the last one that was judged was changed by no impulse.
+        shares: by layout, how well each told tensor agreed with it.
+    """
+
+    layout: Layout | None = None
+    still: bool = False
+    shares: dict[Any, list[float]] = field(default_factory=dict)
+
+
+def _answer(question: Question, tensor: Tensor, streams: dict[Any, _Stream]) -> Answer:
+    """What the changes of one call's output say, or else what those of the calls before it said.
 
     A branch that mixes everything says nothing, but lies in a stream whose other calls do: those of tokens stay tokens,
-    and those of words, which began with words that no impulse changed, stay words.
+    and those of words, which began with words that no impulse changed, stay words. A layout has to hold for all that
+    was told of a stream, not for one of many calls, which it may by chance.
     """
     layouts = question.layouts
     if any(is_windowed(layout) for layout in layouts):  # they may be shifted in every other block
-        return Answer(best, True) if (best := _best(layouts, tensor)) else _unheard(layouts)
-    topic = str(layouts[0]), layouts[0].grid
+        best = _best(layouts, tensor, _Stream())
+        return Answer(best, True) if best else _unheard(layouts)
+    stream = streams.setdefault(_kind(layouts[0]), _Stream())
     if not _moved(tensor, layouts[0].batch_axis):
-        before[topic] = None
-    elif before.get(topic) is None and (best := _best(layouts, tensor, doubted=topic in before)):
-        before[topic] = best
-    if topic not in before:
-        return _unheard([layout for layout in layouts if not agreement(layout, tensor).told])
-    told = before[topic]
-    same = (each for each in layouts if told and (str(each), each.grid) == (str(told), told.grid))
-    return Answer(next(same, None), True)
+        stream.layout, stream.still = None, True
+    elif stream.layout is None and (best := _best(layouts, tensor, stream)):
+        stream.layout, stream.still = best, False
+    if stream.layout is None and not stream.still:
+        return _unheard([layout for layout in layouts if _kind(layout) not in stream.shares])
+    found = stream.layout and next((each for each in layouts if _kind(each) == _kind(stream.layout)), None)
+    return Answer(found, True)
+
+
+def _kind(layout: Layout) -> Any:
+    """What layouts have in common whatever the channels."""
+    return str(layout), layout.grid
 
 
 def _moved(tensor: Tensor, batch_axis: int) -> bool:
@@ -119,18 +141,39 @@ def _moved(tensor: Tensor, batch_axis: int) -> bool:
     return any(not torch.equal(tensor.select(batch_axis, number), plain) for number in range(1, 1 + len(PLACES)))
 
 
-def _best(layouts: Sequence[Layout], tensor: Tensor, doubted: bool = False) -> Layout | None:
-    """The layout that explains the changes best, if one explains them; by the stricter test where it is ``doubted``."""
-    scored = [(layout, agreement(layout, tensor, doubted)) for layout in layouts]
-    layout, best = max(scored, key=lambda one: one[1].share if one[1].told else 0)
-    bar = CLEAR_WINDOWS if is_windowed(layout) else CLEAR
-    return layout if best.told and best.share >= bar else None
+def _best(layouts: Sequence[Layout], tensor: Tensor, stream: _Stream) -> Layout | None:
+    """The layout that explains the changes best, if one explains these and those before; after stillness, clearly."""
+    shares: dict[Layout, float] = {}
+    for layout in layouts:
+        one = agreement(layout, tensor, doubted=stream.still)
+        if one.told:
+            heard = stream.shares.setdefault(_kind(layout), [])
+            heard.append(one.share)
+            shares[layout] = min(one.share, math.fsum(heard) / len(heard))
+    best = max(shares, key=lambda layout: shares[layout], default=None)
+    if best is None:
+        return None
+    return best if shares[best] >= (CLEAR_WINDOWS if is_windowed(best) else CLEAR) else None
+
+
+def _untried(layouts: Sequence[Layout]) -> Answer:
+    """Where no impulse could be planted: a grid with axes of its own is one, whatever else it might be."""
+    return Answer(layouts[0], True) if layouts[0].unfolded else _unheard(layouts)
 
 
 def _unheard(layouts: Sequence[Layout]) -> Answer:
-    """Where the changes say nothing: the one layout that the shape allows, or one that explains it without a rest."""
-    alone = layouts and (len(layouts) == 1 or (layouts[0].by_image and not layouts[0].extra))
-    return Answer(layouts[0] if alone else None, False)
+    """Where the changes say nothing: the one layout that the shape allows, or one that explains it without a rest.
+
+    Not channels of which there are as many as cells: that has to be shown.
+    """
+    some = [layout for layout in layouts if not _by_channels(layout)]
+    alone = some and (len(some) == 1 or (some[0].by_image and not some[0].extra))
+    return Answer(some[0] if alone else None, False)
+
+
+def _by_channels(layout: Layout) -> bool:
+    """Whether all cells lie in one axis, after that of the channels."""
+    return layout.by_image and not layout.unfolded and layout.axes[-1].factors == layout.dimensions
 
 
 def is_windowed(layout: Layout) -> bool:

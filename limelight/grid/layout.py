@@ -102,6 +102,11 @@ class Layout:
         return names == [(name,) for name in ("batch", "channels", *self.dimensions)] and not self.extra
 
     @cached_property
+    def unfolded(self) -> bool:
+        """Whether images, channels and each dimension of the grid have an axis of their own, with nothing beside."""
+        return all(len(axis.factors) == 1 for axis in self.axes) and not self.extra
+
+    @cached_property
     def dimensions(self) -> tuple[str, ...]:
         """The names of the grid's dimensions, in their order."""
         bases = {base_of(name) for axis in self.axes for name in axis.factors}

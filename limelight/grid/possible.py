@@ -88,8 +88,13 @@ def layouts(shape: Sequence[int], input_size: Sequence[int], seen: Sequence[Grid
         return []
     if shape[0] == 1 and (found := unfolded(shape, input_size)):
         return found
-    grids = Grids(input_size, seen)
-    return [layout for layout in dict.fromkeys(_folded(shape, names, grids)) if layout.channels > 1]
+    return folded(shape, input_size, seen)
+
+
+def folded(shape: Sequence[int], input_size: Sequence[int], seen: Sequence[Grid]) -> list[Layout]:
+    """Those of them whose cells lie in one axis, or in two as windows."""
+    found = dict.fromkeys(_folded(shape, dimensions_of(input_size), Grids(input_size, seen)))
+    return [layout for layout in found if layout.channels > 1]
 
 
 class Grids:

@@ -12,7 +12,7 @@ from limelight.borrow import borrowed, unwrap
 from limelight.cut import hooked
 from limelight.grid.impulse import Answer, Question, answers
 from limelight.grid.layout import Layout
-from limelight.grid.possible import Grid, channels_first, dimensions_of, layouts
+from limelight.grid.possible import Grid, channels_first, dimensions_of, folded, layouts
 from limelight.nested import first_tensor, image_of, one_image, own_copies
 
 HANDS_ON = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Dropout3d)
@@ -113,11 +113,15 @@ class Outline:
     Attributes:
         calls: all of them, in the order they finished.
         possible: the layouts of each.
+        sure: of each, whether its one layout, or none, can be read off the shapes: each dimension has an axis of its
+            own, and either the modules around say where the channels are, or a grid like it came before. Heads and
+            tokens have axes of their own as well.
         outputs: the shapes of the network's floating outputs.
     """
 
     calls: list[_Call]
     possible: list[list[Layout]]
+    sure: list[bool]
     outputs: tuple[tuple[int, ...], ...]
 
     @property
@@ -128,9 +132,9 @@ class Outline:
         """
         if any(possible and possible[0].extra for possible in self.possible):
             return None
-        for call, possible in zip(reversed(self.calls), reversed(self.possible), strict=True):
-            if call.listed and possible:
-                sure = len(possible) == 1 and _certain(possible[0])
+        for number in reversed(range(len(self.calls))):
+            call, sure = self.calls[number], self.sure[number]
+            if call.listed and self.possible[number]:
                 several = sum(other.name == call.name for other in self.calls) > 1
                 return (f"{call.name}@{call.call}" if several else call.name) if sure else None
         return None
@@ -154,12 +158,14 @@ def outlined(network: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any
     size = tuple(images.shape[2:]) if images is not None else ()
     found: dict[int, list[Layout]] = {}
     seen: list[Grid] = []
+    sure: list[bool] = []
     for number, call in enumerate(calls):
         known = found.get(call.same_as) if call.same_as is not None else None
-        found[number] = _possible(call, size, seen) if known is None else known
-        if len(found[number]) == 1 and _certain(found[number][0]):
-            seen.insert(0, found[number][0].grid)
-    return Outline(calls, [found[number] for number in range(len(calls))], outputs)
+        found[number] = some = _possible(call, size, seen) if known is None else known
+        sure.append(len(some) < 2 and all(each.unfolded and _backed(call, each, size, seen) for each in some))
+        if some and sure[-1]:
+            seen.insert(0, some[0].grid)
+    return Outline(calls, [found[number] for number in range(len(calls))], sure, outputs)
 
 
 def settled(network: nn.Module, outline: Outline, inputs: tuple[Any, ...], options: dict[str, Any]) -> Walk:
@@ -241,6 +247,8 @@ def _possible(call: _Call, size: Grid, seen: list[Grid]) -> list[Layout]:
         first = channels_first(shape, names)
         return [first] if _cells(first) > 1 else []
     allowed = layouts(shape, size, seen)
+    if allowed and all(each.unfolded and not _backed(call, each, size, seen) for each in allowed):
+        allowed = allowed + folded(shape, size, seen)
     if call.channel_axis is None:
         return allowed
     plain = [layout for layout in allowed if _channel_axis(layout) == call.channel_axis]
@@ -258,9 +266,9 @@ def _has_channels(layout: Layout, axis: int) -> bool:
     return any(name.startswith("channels") for name in layout.axes[axis].factors)
 
 
-def _certain(layout: Layout) -> bool:
-    """Whether each dimension of the grid has an axis of its own, so that its size is read, not worked out."""
-    return all(len(axis.factors) == 1 for axis in layout.axes)
+def _backed(call: _Call, layout: Layout, size: Grid, seen: list[Grid]) -> bool:
+    """Whether more than its shape says that a tensor is a grid."""
+    return call.channel_axis is not None or layout.grid == size or layout.grid in seen
 
 
 def _cells(layout: Layout) -> int:
@@ -275,7 +283,7 @@ def _settle(network: nn.Module, outline: Outline, inputs: Any, options: Any) -> 
     questions: dict[int, Question] = {}  # by the call that made the tensor: those that hand it on are not asked again
     asked: dict[tuple[str, int], int] = {}
     for number, (call, some) in enumerate(zip(outline.calls, outline.possible, strict=True)):
-        if len(some) < 2 and all(map(_certain, some)):
+        if outline.sure[number]:
             settled[call.key] = some[0] if some else None
             continue
         made = call.same_as if call.same_as is not None else number

@@ -129,3 +129,27 @@ def test_a_crafted_or_truncated_file_is_refused_in_one_line_and_runs_nothing(fil
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
     refused(limelight(files / "a.png", "--model", name, "--input-size", "32", "--trust", "--json"))
     assert not (tmp_path / "ran").exists()
+
+
+def shell(*args: object):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def test_layers_and_doctor_take_a_network_saved_whole_as_explain_does(files):
+    network, how = files / "segmenter.pt", ("--trust", "--input-size", "64x96", "--norm", "unit")
+    assert "trust" in refused(shell("layers", network))
+    assert "trust" in refused(shell("doctor", network))
+    found = json.loads(shell("layers", network, *how, "--json").stdout)
+    assert found["input"] == [64, 96]
+    assert {each["layer"]: each["grid"] for each in found["layers"]}["body.2"] == [16, 24]
+    measured = json.loads(shell("layers", network, *how, "--on", files / "a.png", "--json").stdout)["layers"]
+    assert all(each["alive"] is not None for each in measured if each["main"])
+    done = shell("doctor", network, files / "a.png", *how, "--json")
+    assert done.exit_code in (0, 1) and json.loads(done.stdout)["pictures"] == 1
+
+
+def test_what_a_cell_sees_needs_no_photograph(files):
+    listed = json.loads(shell("layers", files / "segmenter.pt", "--trust", "--all", "--json").stdout)["layers"]
+    sees = {each["layer"]: each["receptive_field"] for each in listed}
+    assert (sees["body.0"], sees["body.2"]) == ([3, 3], [7, 7])
+    assert "7x7" in shell("layers", files / "segmenter.pt", "--trust").stdout

@@ -330,3 +330,31 @@ def test_where_all_is_mixed_a_cell_is_known_by_what_moves_it_more_than_the_rest(
     torch.manual_seed(seed)
     layout = layout_of(Cut.at(Mixed(first).eval(), "norm").capture(images(32, 32)), 0)
     assert (layout.grid, layout.prefix, layout.extra) == ((2, 2), int(first), 1)
+
+
+class Heads(nn.Module):
+    """Ends in a module that gives each of eight heads its share of five tokens: (batch, 8, 5, 4), without a norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch, self.token = nn.Conv2d(3, 32, 16, 16), nn.Parameter(torch.ones(1, 1, 32))
+        self.mix, self.split, self.out = nn.Linear(5, 5), nn.Unflatten(2, (8, 4)), nn.Linear(32, 6)
+        self.heads = _Turned()
+
+    def forward(self, x):
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), self.patch(x).flatten(2).mT], dim=1)
+        heads = self.heads(self.split(self.mix(tokens.mT).mT + tokens))
+        return self.out(heads.transpose(1, 2).flatten(2).mean(dim=1))
+
+
+class _Turned(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2) * 1.0
+
+
+def test_heads_and_tokens_are_no_grid_of_so_many_rows_and_columns():
+    torch.manual_seed(0)
+    network = Heads().eval()
+    layout = layout_of(Cut.at(network, "heads").capture(images(32, 32)), 0)
+    assert str(layout) == "batch channels1 (1 + height width) channels2"
+    assert ll.explain(network, images(32, 32)).raw.shape == (2, 1, 2, 2)
