@@ -390,6 +390,8 @@ def checked(network: nn.Module, images: Tensor, asked: tuple[Any, Sequence[Quest
         read[layer], grid = how_to_read(network, images, layer, tuple(raw.shape[2:]))
         if grid is not None and tuple(raw.shape[2:]) != grid:
             wrong.append(f"a grid of {tuple(raw.shape[2:])}, not {grid}")
+        if images.shape[-1] == images.shape[-2] and raw.shape[-1] != raw.shape[-2]:
+            wrong.append(f"a grid of {tuple(raw.shape[2:])} of square images")
     record["axes"] = read[found.layers[0]]
     truths, alive = zip(*reference(network, images, read, questions).values(), strict=True)
     truth = torch.cat(_read_once([each.flatten(2) for each in truths], alive), dim=2)
