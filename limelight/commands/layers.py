@@ -9,6 +9,7 @@ import click
 
 from limelight import printing
 from limelight.commands.options import json_option, load_model, network_options, question, target_of
+from limelight.errors import InputError
 from limelight.shell import command, option
 
 ON = "Measure the layers on a photograph, with the network's weights."
@@ -46,6 +47,8 @@ def layers(
     Without a photograph nothing is fetched: a network that is named gets random weights.
     `limelight explain --layer auto` explains the layers that are worth most.
     """
+    if target is not None and photo is None:
+        raise InputError("--target asks what the layers are worth for a class: give the photograph, --on PHOTO")
     from limelight import listing
 
     asked = target_of([target], None, None) if target is not None else None

@@ -96,7 +96,13 @@ def _layout_of(captured: Captured, k: int) -> Layout:
     batch = len(images) if images is not None else len(tensor)
     names = dimensions_of(size)
     if site.layout is not None:
-        return _as_told(site.layout, tensor, str(site), batch, size)
+        told = _as_told(site.layout, tensor, str(site), batch, size)
+        if site.module is not None and channel_axis_of(site.module) == 1 and not told.has_channels(1):
+            raise LayerError(
+                f"layout {site.layout!r} can't be that of layer '{site}', a {type(site.module).__name__}: its channels "
+                f"are the second axis of {tuple(tensor.shape)}"
+            )
+        return told
     first = len(tensor.shape) == len(names) + 2 and len(tensor) == batch and bool(names)
     if first and (site.module is None or channel_axis_of(site.module) == 1):
         if math.prod(tensor.shape[2:]) > 1:

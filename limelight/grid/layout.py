@@ -137,6 +137,10 @@ class Layout:
         """The axis that the images lie in."""
         return next(i for i, axis in enumerate(self.axes) if "batch" in axis.factors)
 
+    def has_channels(self, axis: int) -> bool:
+        """Whether channels, or some of them, lie in an axis."""
+        return any(base_of(name) == "channels" for name in self.axes[axis].factors)
+
     @cached_property
     def by_image(self) -> bool:
         """Whether the tensor's first axis counts the images and nothing else."""

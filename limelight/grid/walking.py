@@ -252,7 +252,7 @@ def _possible(call: _Call, size: Grid, seen: list[Grid]) -> list[Layout]:
     if call.channel_axis is None:
         return allowed
     plain = [layout for layout in allowed if _channel_axis(layout) == call.channel_axis]
-    return plain or [layout for layout in allowed if _has_channels(layout, call.channel_axis)]
+    return plain or [layout for layout in allowed if layout.has_channels(call.channel_axis)]
 
 
 def _channel_axis(layout: Layout) -> int | None:
@@ -260,10 +260,6 @@ def _channel_axis(layout: Layout) -> int | None:
     if len(places) != 1:
         return None
     return -1 if places[0] == len(layout.axes) - 1 else places[0]
-
-
-def _has_channels(layout: Layout, axis: int) -> bool:
-    return any(name.startswith("channels") for name in layout.axes[axis].factors)
 
 
 def _backed(call: _Call, layout: Layout, size: Grid, seen: list[Grid]) -> bool:

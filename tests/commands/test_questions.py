@@ -139,6 +139,7 @@ def test_layers_and_doctor_take_a_network_saved_whole_as_explain_does(files):
     network, how = files / "segmenter.pt", ("--trust", "--input-size", "64x96", "--norm", "unit")
     assert "trust" in refused(shell("layers", network))
     assert "trust" in refused(shell("doctor", network))
+    assert "--on PHOTO" in refused(shell("layers", network, *how, "--target", "1"))
     found = json.loads(shell("layers", network, *how, "--json").stdout)
     assert found["input"] == [64, 96]
     assert {each["layer"]: each["grid"] for each in found["layers"]}["body.2"] == [16, 24]

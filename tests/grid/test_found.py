@@ -233,6 +233,7 @@ def test_a_layout_that_is_said_is_taken():
         ("blocks.0.norm1", "batch (1 + hight width) channels", "'hight' is none of"),
         ("blocks.0.norm1", "batch (2 + height=6 width=6) channels", "does not fit layer 'blocks.0.norm1'"),
         ("blocks.0.norm1", "batch channels height width", "does not fit"),
+        ("patch_embed", "batch height width channels", "a Conv2d: its channels are the second axis"),
         (None, "batch (1 + height width) channels", "say which, with layer="),
     ],
 )
