@@ -67,8 +67,9 @@ class Looks:
         paper: ll.Explanation,
         title: str = "",
         only: Tensor | None = None,
+        keep: int = 1,
     ) -> None:
-        """Maps for a kind on some scenes: for all its things, or those where ``only`` is true."""
+        """Maps for a kind on some scenes: for all its things, or those where ``only`` is true; a few to be shown."""
         labels = own.labels()
         where = labels == 1 + kind if only is None else only & (labels > 0)
         shown = (found.maps, paper.maps, of_cells_read(found, paper))
@@ -87,7 +88,7 @@ class Looks:
         }
         for i, number in enumerate(numbers.tolist()):
             self.rows.append({"picture": number, "kind": kind, **{of: float(v[i]) for of, v in columns.items()}})
-        for i in range(min(2, len(numbers)) if title else 0):
+        for i in range(min(keep, len(numbers)) if title else 0):
             picture = (own.images[i].permute(1, 2, 0) * 255).round().byte().numpy()
             self.pictures.append((title, overlay(Image.fromarray(picture), maps[i].clamp(0, 1).numpy())))
 
@@ -120,7 +121,7 @@ class Looks:
 def drawn(looks: Looks, count: int = 4, side: int = 160, strip: int = 18) -> Image.Image:
     """A row of pictures with their maps, what was asked above each."""
     row = Image.new("RGB", (side * count, side + strip), "white")
-    for k, (title, picture) in enumerate(looks.pictures[::2][:count]):
+    for k, (title, picture) in enumerate(looks.pictures[:count]):
         row.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (k * side, strip))
         ImageDraw.Draw(row).text((k * side + 4, 3), title, fill="black")
     return row

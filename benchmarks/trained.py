@@ -75,7 +75,7 @@ def detector(part: str) -> Told:
             hits.append(float(found.probabilities) > 0.5)
             inside = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
             inside[:, y0:y1, x0:x1] = True
-            title = KINDS[kind] if len(looks.rows) < 8 else ""
+            title = KINDS[kind] if len(looks.rows) < 4 else ""
             looks.add(held[one], one, kind, found, paper, title, only=inside)
     return looks.told(right=fmean(hits)), looks
 
@@ -102,7 +102,7 @@ def counter(part: str) -> Told:
     looks = Looks(8)
     numbers, own = _with(held, BEANS, mixed=False)
     images = on_body.shown(own.images)
-    looks.add(own, numbers, BEANS, *quiet(network, images, target=_itself), title="counter of beans")
+    looks.add(own, numbers, BEANS, *quiet(network, images, target=_itself), title="counter of beans", keep=4)
     said, true = network.answers(part), held.counts()[:, BEANS]
     facts = {"right": float((said.round() == true).float().mean()), "error": float((said - true).abs().mean())}
     return looks.told(**facts), looks

@@ -16,8 +16,8 @@ def test_a_trained_network_looks_at_what_it_is_asked_about(task):
     """Most of the map lies on it, and little on what was not asked about."""
     torch.manual_seed(0)
     facts, _ = task("development")
-    learnt = facts["error"] < 0.7 if task is trained.counter else facts["right"] > 0.6
-    assert learnt, "it must have learnt its task (a counter that always says none is off by 0.85)"
+    assert facts["right"] > (0.7 if task is trained.counter else 0.6), "57 % of pictures have no beans"
+    assert facts.get("error", 0.0) < 0.4, "a counter that always says none is off by 0.85"
     assert facts["on it"] > 0.6 > 3 * facts["area"]
     assert facts.get("on the others", 0.0) < 0.15
     assert facts["maps"] >= 60
@@ -30,7 +30,7 @@ def test_a_trained_network_looks_at_what_it_is_asked_about(task):
                 ("elsewhere", 1 - facts[f"{kind}: area"] - facts[f"{kind}: others' area"]),
             )
         )
-        assert on > 3 * max(off, elsewhere), f"the paper's captioning check, for {kind}"
+        assert on > 2 * max(off, elsewhere), f"the paper's captioning check, for {kind}"
 
 
 def test_shares_are_of_the_map_s_sum():
