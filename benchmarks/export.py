@@ -1,14 +1,16 @@
 """How long an explained prediction takes as one graph, beside bare predictions.
 
-    python -m benchmarks.export [--networks resnet50 ...] [--rounds N] [--clock wall|cpu] [--json FILE]
+    python -m benchmarks.export [--networks resnet50 ...] [--bfloat16 eager openvino compile] [--rounds N]
+        [--clock wall|cpu] [--json FILE]
 
 For each network, at batch 1 on one thread: the eager PyTorch forward (inference mode), ONNX Runtime's forward of the
 same network alone (the graph less what the scores do not need), and the exported graph of network and Grad-CAM at the
-default layer, which gives scores, class, raw map and map; the same two on OpenVINO, where it is installed. One
-interleaved run: every round times each once, in an order of its own, and reported are the median and the quartiles of
-each round's ratios. Where others work on the machine, the processor's clock leaves most of their part out. Weights are
-random and alive (``tests.architectures``). The file is written after every network, and one that is in it already is
-not done again.
+default layer, which gives scores, class, raw map and map; the same two on OpenVINO, where it is installed; and the map
+by the engines of ``--bfloat16``, with the rank correlation of their maps with the network's on five images of noise
+(one that is refused is told). One interleaved run: every round times each once, in an order of its own; reported are
+the median and the quartiles of each round's ratios. Where others work on the machine, the processor's clock leaves most
+of their part out. Weights are random and alive (``tests.architectures``). The file is written after every network, and
+one that is in it already is not done again.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from benchmarks.contenders import describe, machine
 from benchmarks.cost import CLOCKS
 from benchmarks.tables import Spread, markdown, write
 from limelight.engines.making import openvino_model
+from limelight.errors import ModelError
 from limelight.export import to_onnx
 from limelight.export.graph import scores_alone
 from tests.architectures import enlivened
@@ -47,19 +50,21 @@ NETWORKS = (
 FORWARD, PLAIN, MAP = "eager forward", "onnx forward", "onnx map"
 OV_PLAIN, OV_MAP = "openvino forward", "openvino map"
 PAIRS = ((MAP, FORWARD), (PLAIN, FORWARD), (MAP, PLAIN), (OV_MAP, FORWARD), (OV_MAP, OV_PLAIN))
-"""What is divided by what."""
+"""What is divided by what; beside these, each map in bfloat16 by the eager forward."""
+BFLOAT16 = ("eager", "openvino", "compile")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.export", description="Time exported explanations.")
     options.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME")
+    options.add_argument("--bfloat16", nargs="*", default=["eager", "openvino"], choices=BFLOAT16, metavar="ENGINE")
     options.add_argument("--rounds", type=int, default=21)
     options.add_argument("--clock", choices=list(CLOCKS), default="cpu")
     options.add_argument("--json", type=Path, default=Path("out/bench/export.json"))
     given = options.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    document: dict[str, Any] = {"ratios": {}, "maps within, median and worst image": {}}
+    document: dict[str, Any] = {"ratios": {}, "maps within, median and worst image": {}, "bfloat16": {}}
     if given.json.exists():
         document = json.loads(given.json.read_text())
     for name in given.networks:
@@ -69,10 +74,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         enlivened(model.network, 224)
         compiled = ll.compile(model, batch=1)
         image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-        row = ratios(contenders(model.network, compiled, image), given.rounds, CLOCKS[given.clock])
+        timed = contenders(model.network, compiled, image)
+        said = document.setdefault("bfloat16", {}).setdefault(name, {})
+        for engine in given.bfloat16:
+            try:
+                made = ll.engine(engine, model, precision="bfloat16")
+            except ModelError as error:
+                said[engine] = str(error)
+                continue
+            said[engine] = str(made.agreement)
+            timed[f"{engine} bf16 map"] = partial(made, image)
+        row = ratios(timed, given.rounds, CLOCKS[given.clock])
         document["ratios"][name] = row
         document["maps within, median and worst image"][name] = compiled.agreement.map, compiled.agreement.worst_map
         print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in row.items()), compiled.agreement, flush=True)
+        print("\n".join(f"{engine}: {what}" for engine, what in said.items()), flush=True)
         write(given.json, {"machine": machine(), "clock": given.clock, "rounds": given.rounds, **document})
     rows = {name: {key: Spread(*value) for key, value in row.items()} for name, row in document["ratios"].items()}
     print(f"\nMedian of {given.rounds} rounds (quartiles), {given.clock} clock, batch 1. {describe(machine())}\n")
@@ -110,9 +126,10 @@ def ratios(timed: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[],
             seconds[name] = clock() - start
         if number:
             found.append(seconds)
+    pairs = [*PAIRS, *((name, FORWARD) for name in timed if "bf16" in name)]
     return {
         f"{above} / {below}": Spread.of([each[above] / each[below] for each in found])
-        for above, below in PAIRS
+        for above, below in pairs
         if above in timed
     }
 

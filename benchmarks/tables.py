@@ -29,13 +29,16 @@ class Spread(NamedTuple):
 
 
 def markdown(title: str, rows: Mapping[str, Mapping[str, Spread]]) -> str:
-    """A table of ratios: a row a network, a column a contender, and the median over the networks last."""
-    names = list(next(iter(rows.values())))
-    overall = {name: median(row[name].median for row in rows.values()) for name in names}
+    """A table of ratios: a row a network, a column a contender, and the median over the networks that have it last."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    overall = {name: median(row[name].median for row in rows.values() if name in row) for name in names}
     lines = [
         f"| {title} | " + " | ".join(names) + " |",
         "|---|" + "--:|" * len(names),
-        *(f"| {network} | " + " | ".join(str(row[name]) for name in names) + " |" for network, row in rows.items()),
+        *(
+            f"| {network} | " + " | ".join(str(row.get(name, "-")) for name in names) + " |"
+            for network, row in rows.items()
+        ),
         "| **median** | " + " | ".join(f"**{overall[name]:.2f}**" for name in names) + " |",
     ]
     return "\n".join(lines)
