@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,11 @@ from limelight.cut import LayerSpec
 from limelight.engines.engine import Bare, Engine, Run
 from limelight.errors import MissingExtra, ModelError, one_line
 from limelight.export import to_onnx
-from limelight.export.agreement import compared
+from limelight.export.agreement import asked_of, compared
 from limelight.export.compiled import TRIED, Compiled, compile, noise
 from limelight.export.graph import scores_alone
 from limelight.export.lower import lower
+from limelight.head import at_least_single
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.step import Step, step_of
@@ -87,6 +89,11 @@ class Question:
 
         return scores
 
+    def placed(self, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """``images[, classes]`` as the network takes them."""
+        images, *classes = batch
+        return self.there(images), *(each.to(self.device) for each in classes)
+
     def batch(self, count: int, seed: int) -> tuple[Tensor, ...]:
         """Images of noise, on the CPU, with a class each where one is asked for."""
         images = noise(self.model, self.size, count, seed)
@@ -102,10 +109,9 @@ def eager(question: Question) -> Engine:
     step = question.step
 
     def run(*batch: Tensor) -> dict[str, Tensor]:
-        images, *classes = batch
         with question.rounding():
-            found = step(question.there(images), *(each.to(question.device) for each in classes)).named
-        return found if question.precision == "float32" else _single(found)
+            found = step(*question.placed(batch)).named
+        return _single(found)
 
     made = Engine("eager", step, run, precision=question.precision, bare=lambda: question.scores_by(step.network))
     return made if question.precision == "float32" else _shown(made, question)
@@ -114,16 +120,19 @@ def eager(question: Question) -> Engine:
 def compiled(question: Question) -> Engine:
     """The step's graph by torch.compile, which needs a C++ compiler; some minutes the first time.
 
+    In bfloat16 it is that of a copy of the network whose weights are in it: autocast would have the graph round them
+    anew with each batch.
+
     Raises:
         ModelError: it can't be recorded or compiled, or does not answer as the network does.
     """
-    first = tuple(each.to(question.device) for each in question.batch(2, 0))
-    graph = torch.compile(lower(question.step, *first), dynamic=True)
-    names = list(question.step(*first).named)
+    own, first = _copied(question) if question.precision == "bfloat16" else question, question.batch(2, 0)
+    graph = torch.compile(lower(own.step, *own.placed(first)), dynamic=True)
+    names = list(own.step(*own.placed(first)).named)
 
     def run(*batch: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            return dict(zip(names, graph(*(each.to(question.device) for each in batch)), strict=True))
+            return _single(dict(zip(names, graph(*own.placed(batch)), strict=True)))
 
     try:
         run(*first)
@@ -132,9 +141,17 @@ def compiled(question: Question) -> Engine:
     size = (first[0].shape[2], first[0].shape[3])
 
     def bare() -> Bare:
-        return question.scores_by(torch.compile(question.step.network, dynamic=True))
+        return own.scores_by(torch.compile(own.step.network, dynamic=True))
 
     return _shown(Engine("compile", question.step, run, size, precision=question.precision, bare=bare), question)
+
+
+def _copied(question: Question) -> Question:
+    """The question to a copy of the network in bfloat16, laid out as its convolutions are fastest."""
+    network = deepcopy(question.step.network).bfloat16().to(memory_format=torch.channels_last)
+    copy = replace(question, model=replace(question.model, network=network), precision="float32")
+    copy.__dict__["step"] = asked_of(question.step, network)
+    return copy
 
 
 def onnx(question: Question) -> Engine:
@@ -212,8 +229,8 @@ def openvino_model(graph: ModelProto, threads: int | None = None, precision: str
 
 
 def _single(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same with what is in fewer bits in single precision."""
-    return {name: each.float() if each.is_floating_point() else each for name, each in found.items()}
+    """The same with what is in half precision in single precision."""
+    return {name: at_least_single(each) for name, each in found.items()}
 
 
 def _shown(made: Engine, question: Question) -> Engine:

@@ -125,7 +125,7 @@ def compared(
     own = [_answer(step, batch) for batch in batches]
     found = [_like(answer, engine(*batch)) for answer, batch in zip(own, batches, strict=True)]
     unit = None if precision == "float32" else torch.finfo(torch.bfloat16).eps
-    nudged = [_with(step, _nudged(step.network, seed, unit)) for seed in range(NUDGES)]
+    nudged = [asked_of(step, _nudged(step.network, seed, unit)) for seed in range(NUDGES)]
     single = [own, *([_answer(each, batch) for batch in batches] for each in nudged)]
     exact = _in_double(step, batches)
     settled = [_same(answer, others) for answer, *others in zip(*single, *([exact] if exact else []), strict=True)]
@@ -174,7 +174,7 @@ def _raws(answers: Sequence[Answer]) -> list[Tensor]:
 
 def _in_double(step: Step, batches: Sequence[Sequence[Tensor]]) -> list[Answer] | None:
     """The answers in double precision; None where the network insists on another."""
-    double = _with(step, deepcopy(step.network).double())
+    double = asked_of(step, deepcopy(step.network).double())
     try:
         return [_answer(double, (batch[0].double(), *batch[1:])) for batch in batches]
     except RuntimeError:  # torch's kind for tensors of two types where one was expected
@@ -188,7 +188,7 @@ def _answer(step: Step, batch: Sequence[Tensor]) -> Answer:
     return Answer(answer.scores.cpu(), answer.classes.cpu(), tuple(raw.cpu() for raw in answer.raws), answer.map.cpu())
 
 
-def _with(step: Step, network: nn.Module) -> Step:
+def asked_of(step: Step, network: nn.Module) -> Step:
     """The same question to a copy of the network."""
     sites = tuple(
         site if site.module is None else replace(site, module=module_at(network, site.name)) for site in step.cut.sites

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from limelight.errors import ModelError, ZeroMapWarning
-from limelight.export.agreement import _nudged, _with, compared
+from limelight.export.agreement import _nudged, asked_of, compared
 from limelight.methods import get
 from limelight.step import Step, step_of
 from tests.export.small import EARLY, images, small
@@ -54,7 +54,7 @@ def moved(step: Step, factor: float) -> Step:
     network = copy.deepcopy(step.network)
     with torch.no_grad():
         network.down[0].weight[0].mul_(factor)
-    return _with(step, network)
+    return asked_of(step, network)
 
 
 BATCHES = [(images(1, seed=1),), (images(4, seed=2),)]
@@ -63,7 +63,7 @@ BATCHES = [(images(1, seed=1),), (images(4, seed=2),)]
 def test_rounding_at_the_edge_of_a_relu_is_let_pass():
     """Another engine's rounding is played by weights that are a unit in the last place off, other ones than judge."""
     step = asked(edges(), target=1)
-    found = compared(step, engine(_with(step, _nudged(step.network, seed=99))), BATCHES)
+    found = compared(step, engine(asked_of(step, _nudged(step.network, seed=99))), BATCHES)
     assert found.worst_map > 0.01  # which no limit for all networks would let pass
     assert found.good, found
 
@@ -97,7 +97,7 @@ def test_an_error_is_refused_also_where_rounding_does_much():
     step = asked(edges(), target=1)
     late = copy.deepcopy(step.network)
     late.early.weight.data.neg_()
-    assert not compared(step, engine(_with(step, late)), BATCHES).good
+    assert not compared(step, engine(asked_of(step, late)), BATCHES).good
 
 
 @pytest.mark.parametrize("factor", [1.01, torch.nan])
@@ -117,7 +117,7 @@ def test_one_output_that_is_wrong_is_enough(name, factor):
 
 def test_another_class_is_refused():
     step = asked(small())
-    other = _with(replace(step, target=2), step.network)
+    other = asked_of(replace(step, target=2), step.network)
     found = compared(step, engine(other), BATCHES)
     assert found.classes < 1 and not found.good
 
