@@ -35,7 +35,8 @@ from benchmarks.cost import CLOCKS
 from benchmarks.tables import Spread, markdown, write
 from limelight.engines.making import openvino_model
 from limelight.errors import ModelError
-from limelight.export import agreement, to_onnx
+from limelight.export import to_onnx
+from limelight.export.agreement import Agreement
 from limelight.export.graph import scores_alone
 from tests.architectures import enlivened
 
@@ -79,13 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         said = document.setdefault("bfloat16", {}).setdefault(name, {})
         for engine in given.bfloat16:
             try:
-                with patch.object(agreement, "RANK", -1.0):  # one that would be refused for its maps is timed too
+                with patch.object(Agreement, "good", True):  # one that would be refused for its answers is timed too
                     made = ll.engine(engine, model, precision="bfloat16")
             except ModelError as error:
                 said[engine] = str(error)
                 continue
             assert made.agreement is not None
-            said[engine] = f"{made.agreement}{'' if made.agreement.rank >= agreement.RANK else '; so it is refused'}"
+            said[engine] = f"{made.agreement}{'' if made.agreement.good else '; so it is refused'}"
             timed[f"{engine} bf16 map"] = partial(made, image)
         row = ratios(timed, given.rounds, CLOCKS[given.clock])
         document["ratios"][name] = row
