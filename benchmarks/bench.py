@@ -199,7 +199,7 @@ def _section(batch: str, rows: Mapping[str, Mapping[str, Any]]) -> Section:
     best = min((name for name in names if name.endswith("map")), key=lambda name: medians[name])
     answer = (
         f"Cheapest is {best.removesuffix(', map')}: prediction and map take {medians[best]:.2f} of the plain forward "
-        f"on the median of {len(rows)} networks."
+        f"on {f'the median of {len(rows)} networks' if len(rows) > 1 else 'this network'}."
     )
     basis = "In plain forwards of eager PyTorch; median (quartiles) over the rounds; the last row is over the networks."
     blocks = [Table(f"Batch {batch}", ["network", *names], table, range(1, len(names) + 1), basis)]
