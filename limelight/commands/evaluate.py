@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import click
 from limelight import printing
 from limelight.commands.engines import engine_for, engine_options
 from limelight.commands.options import FIT, FITS, NATURAL, json_option, load_model, model_options, question
-from limelight.errors import InputError
+from limelight.errors import InputError, ZeroMapWarning
 from limelight.files import write_whole
 from limelight.progress import tracked, watched
 from limelight.shell import command, option
@@ -82,8 +83,10 @@ def evaluate(
     if engine == "auto":  # another trial could choose another: an evaluation is made by one
         engine = begun_with(out) or engine
     loaded = load_model(model, weights, device)
-    # The scores of all classes are held against the network's; which class the map is about is of no moment here.
-    made = engine_for(engine, precision, loaded, ["gradcam"], 0, None, shard)
+    with warnings.catch_warnings():
+        # The scores of all classes are held against the network's: which class its maps are about is of no moment here.
+        warnings.simplefilter("ignore", ZeroMapWarning)
+        made = engine_for(engine, precision, loaded, ["gradcam"], 0, None, shard)
     found = ready(
         loaded,
         source,
