@@ -315,7 +315,7 @@ def test_an_infinite_gradient_never_reaches_a_map():
     def root(outputs):
         return (outputs[:, 0] * 0).sqrt() * outputs[:, 1]
 
-    with pytest.raises(ModelError, match="NaN or infinity at layer 'cut'"):
+    with pytest.raises(ModelError, match="method 'gradcam' gives NaN or infinity at layer 'cut'"):
         ll.explain(Plain(), pictures(), target=root, layer="cut")
 
 

@@ -355,6 +355,7 @@ def test_the_memory_budget_decides_how_many_run_at_once(monkeypatch):
 
     head_of(here).scores(alter, COUNT)
     monkeypatch.setattr(head_room, "BUDGET", 20000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
     head_of(here).scores(alter, COUNT)
     assert most[0] == COUNT
     assert 1 < max(most[1:]) < 10
