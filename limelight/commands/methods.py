@@ -13,7 +13,7 @@ def methods(as_json: bool) -> None:
     """List the methods, with what each needs and costs.
 
     "per class" says whether the map depends on the class at all, "found" how much of it lies on the photograph asked
-    about, among four in a mosaic: chance is 0.25, and over 0.5 a method is called class-discriminative.
+    about, among four in a mosaic: chance is 0.25, and surely over 0.5 a method is called class-discriminative.
     """
     from limelight import listing
 

@@ -26,6 +26,10 @@ class OnMosaics(NamedTuple):
     mosaics: int
     network: str = "EfficientNet-Lite0, ImageNet classes"
 
+    def surely_over(self, share: float) -> bool:
+        """Whether chance alone, by two standard errors, would hardly bring so few mosaics so far over a share."""
+        return self.share - 2 * self.error > share
+
 
 @cache
 def on_mosaics() -> dict[str, OnMosaics]:

@@ -50,7 +50,7 @@ class Method(Registered):
     @property
     def discriminative(self) -> bool:
         """Whether it was measured to be: more than half of its map lies on the photograph asked about, among four."""
-        return self.on_mosaics is not None and self.on_mosaics.share > 0.5
+        return self.on_mosaics is not None and self.on_mosaics.surely_over(0.5)
 
     def run(self, evidence: Mapping[str, Any]) -> Tensor:
         """The raw map ``(batch, *grid)`` from the evidence named in ``needs``."""

@@ -32,7 +32,7 @@ def test_the_record_is_of_methods_that_there_are():
 def test_class_discriminative_is_only_what_was_found_to_be(name):
     method = REGISTRY[name]
     measured = on_mosaics().get(name)
-    assert method.discriminative == (measured is not None and measured.share > 0.5)
+    assert method.discriminative == (measured is not None and measured.share > 0.5 + 2 * measured.error)
     if method.discriminative:
         assert method.per_target, "what depends on no class can't find one"
     if not method.per_target and measured is not None:
