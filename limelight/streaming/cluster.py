@@ -98,9 +98,9 @@ def _gpus(job: Job) -> int:
 
 def _ray() -> Any:
     try:
-        import ray
-        import ray.exceptions  # pyright: ignore[reportUnusedImport]
-        import ray.util  # pyright: ignore[reportUnusedImport]
+        import ray  # pyright: ignore[reportMissingImports]: an extra
+        import ray.exceptions  # pyright: ignore[reportMissingImports, reportUnusedImport]
+        import ray.util  # pyright: ignore[reportMissingImports, reportUnusedImport]
     except ImportError as missing:
         raise MissingExtra("ray", "ray", "A cluster") from missing
     return ray
