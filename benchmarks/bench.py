@@ -197,9 +197,10 @@ def _section(batch: str, rows: Mapping[str, Mapping[str, Any]]) -> Section:
     medians = {name: median(row[name][1] for row in rows.values() if name in row) for name in names}
     table.append(["median", *(f"{medians[name]:.2f}" for name in names)])
     best = min((name for name in names if name.endswith("map")), key=lambda name: medians[name])
+    there = sum(best in row for row in rows.values())
     answer = (
         f"Cheapest is {best.removesuffix(', map')}: prediction and map take {medians[best]:.2f} of the plain forward "
-        f"on {f'the median of {len(rows)} networks' if len(rows) > 1 else 'this network'}."
+        f"on {f'the median of the {there} networks it runs' if there > 1 else 'this network'}."
     )
     basis = "In plain forwards of eager PyTorch; median (quartiles) over the rounds; the last row is over the networks."
     blocks = [Table(f"Batch {batch}", ["network", *names], table, range(1, len(names) + 1), basis)]
