@@ -100,9 +100,9 @@ class Counter(Evidence):
 
     dropped, sparse = 0.0, 0.0  # the likelihood has a price on density already
 
-    def __init__(self, sorts: int = 32):
-        super().__init__(sorts)
-        self.weight = nn.Parameter(torch.rand(1, sorts, 3, 3) * 2e-3 / sorts)  # it starts at about one in a picture
+    def __init__(self):
+        super().__init__(32)
+        self.weight = nn.Parameter(torch.rand(1, 32, 3, 3) * 2e-3 / 32)  # it starts at about one in a picture
 
     def density(self, evidence: Tensor) -> Tensor:
         """How many lie in each cell ``(n, CELLS, CELLS)``."""

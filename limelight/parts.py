@@ -6,7 +6,6 @@ What a killed run finished stays and is not done again; what it was at in that m
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,11 +67,7 @@ class Parts:
 
     def done(self) -> set[int]:
         """The numbers of the parts that are there."""
-        if stores.is_url(self.folder):
-            files = [path.name for path, _ in stores.entries(self.folder)]
-        else:
-            files = os.listdir(self.folder)
-        names = (re.fullmatch(r"part-(\d+)\.parquet", file) for file in files)
+        names = (re.fullmatch(r"part-(\d+)\.parquet", name) for name in stores.names(self.folder))
         return {int(match[1]) for match in names if match}
 
     def put(self, number: int, table: Any) -> None:
@@ -91,6 +86,14 @@ class Parts:
         for number in sorted(self.done()):
             with stores.opened(self.folder / PART.format(number)) as file:
                 yield parquet.read_table(file, columns=columns and list(columns))
+
+
+def begun_with(folder: str | Path) -> str | None:
+    """The engine that made the parts in a folder; None where it holds none."""
+    try:
+        return Parts.found(folder).manifest.get("engine")
+    except InputError:
+        return None
 
 
 def _read(manifest: Path) -> dict[str, Any]:

@@ -89,6 +89,16 @@ def entries(folder: Path) -> list[tuple[Path, bool]]:
     return [(folder / key.rpartition("/")[2], named[key]) for key in sorted(named)]
 
 
+def names(folder: Path) -> list[str]:
+    """The names of what lies in a folder of this machine or of a store, in no order.
+
+    Raises:
+        OSError: of a folder of this machine, as ever.
+        InputError: of a store's, whatever the store says.
+    """
+    return [path.name for path, _ in entries(folder)] if is_url(folder) else os.listdir(folder)
+
+
 def matching(pattern: str) -> list[Path]:
     """The files of a store that a pattern with ``*`` and ``**`` stands for, in the order of their names.
 

@@ -52,7 +52,8 @@ def explain_many(
 ) -> None:
     """Do the job, and exit as ``limelight explain`` does."""
     from limelight.colormaps import colormap
-    from limelight.streaming.job import begun_with, job
+    from limelight.parts import begun_with
+    from limelight.streaming.job import job
 
     if name := look.get("colormap"):
         colormap(name)

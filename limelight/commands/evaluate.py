@@ -73,9 +73,9 @@ def evaluate(
     if boxes and masks:
         raise InputError("give --boxes or --masks, not both")
     from limelight import comparison
+    from limelight.parts import begun_with
     from limelight.ranking import evaluate as ready
     from limelight.ranking.evaluate import METHODS as usual
-    from limelight.ranking.evaluate import begun_with
     from limelight.ranking.page import page
     from limelight.ranking.summary import summarise
 

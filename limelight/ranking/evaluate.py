@@ -120,14 +120,6 @@ def evaluate(
     return Evaluation(Bench(model, contenders, chosen, fit, engine), pictures, Store.open(out, manifest), shard)
 
 
-def begun_with(out: str | Path) -> str | None:
-    """The engine of the evaluation that a folder holds; None where it holds none."""
-    try:
-        return Store.found(out).manifest.get("engine")
-    except InputError:
-        return None
-
-
 def chosen_metrics(names: Sequence[str] | None, placed: bool) -> list[Metric]:
     """The metrics of these names, curves with fewer steps.
 

@@ -159,7 +159,7 @@ class Job:
         """The overlays of one picture, in a folder for its shard: a folder of a million files serves nobody."""
         picture, slot = batch.pictures[place], batch.slot
         overlays = Overlays(self.parts.folder / OVERLAYS / f"{slot.shard:05d}", self.look or {})
-        if not overlays.folder.is_dir():
+        if slot.shard not in self.stems:  # its first picture
             overlays.prepare()
         stem = self._stems(slot)[slot.first + place]
         assert picture.view is not None, "it has an input"
@@ -268,14 +268,6 @@ def job(
         look=None if format == "parquet" else dict(look or {}),
         check=check_maps,
     )
-
-
-def begun_with(out: str | Path) -> str | None:
-    """The engine of the job that a folder holds; None where it holds none."""
-    try:
-        return Parts.found(out).manifest.get("engine")
-    except InputError:
-        return None
 
 
 def summary(parts: Parts) -> dict[str, Any]:

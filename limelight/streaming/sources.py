@@ -62,8 +62,11 @@ class Item(NamedTuple):
 
 def many(source: str | Path) -> bool:
     """Whether a source by itself stands for many pictures: a list, a tar, or anything in a store."""
-    name = str(source).lower()
-    return is_url(name) or (name.endswith((".tar", *LISTS, *PACKED)) and not os.path.isdir(source))
+    return is_url(source) or (_holds_many(str(source)) and not os.path.isdir(source))
+
+
+def _holds_many(name: str) -> bool:
+    return name.lower().endswith((".tar", *LISTS, *PACKED))
 
 
 def items(sources: Iterable[str | Path], but: Path | None = None) -> Iterator[Item]:
@@ -119,7 +122,7 @@ def _in_store(source: str, but: Path | None) -> Iterator[Item]:
         return _store_folder(path, but)
     if not is_file:
         raise InputError(f"{source} does not exist: check the URL")
-    return _listed_or_packed(source) if source.lower().endswith((".tar", *LISTS, *PACKED)) else iter([_file(path)])
+    return _listed_or_packed(source) if _holds_many(source) else iter([_file(path)])
 
 
 def _store_folder(folder: Path, but: Path | None) -> Iterator[Item]:

@@ -13,9 +13,9 @@ import torch
 
 import limelight as ll
 from limelight.errors import InputError, ModelError, TargetError
-from limelight.parts import Parts
+from limelight.parts import Parts, begun_with
 from limelight.streaming.decoding import slots
-from limelight.streaming.job import begun_with, job, summary
+from limelight.streaming.job import job, summary
 from limelight.streaming.table import ZERO, maps_of, spread
 from tests.pictures import write_broken
 from tests.streaming.conftest import encoded, packed
