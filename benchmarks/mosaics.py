@@ -1,13 +1,19 @@
 """Whether a method's map is about its class: 2x2 mosaics of photographs, one of them asked about.
 
-    python -m benchmarks.mosaics [--methods gradcam,...] [--cases 160] [--seconds 45] [--record]
+    python -m benchmarks.mosaics [--methods gradcam,...] [--seconds 45] [--precision bfloat16] [--kept FILE] [--record]
 
 Four photographs of four classes are put side by side and fed to EfficientNet-Lite0 at twice its size; the network is
 asked about the class of one. Reported is the share of the map (as shown: what speaks against the class is zero) that
 lies on that photograph, mean and standard error over the mosaics. A map that ignores the class gets 0.25, and so does a
-map of zeros. Methods of one pass are run on all the mosaics, the others on as many as fit ``--seconds`` each, and the
-longest with fewer samples than by default (``limelight.comparison.BRIEF``). ``--record`` writes what the registry
-reads. The photographs lie beside the checkout: in ``../shared/data``, or where ``LIMELIGHT_SHARED`` points.
+map of zeros. The longest methods are run with fewer samples than by default (``limelight.comparison.BRIEF``), and on as
+many mosaics as fit ``--seconds`` of processor time each.
+
+All on all 160 take hours. What makes them fewer: the network is laid out with its channels last and, ``--folded``, its
+batch norms are folded into the convolutions, which is the same function to rounding; ``--precision bfloat16`` is
+another, and is recorded; ``--engine openvino`` runs the network for methods that alter pictures and read scores.
+``--kept`` keeps every mosaic's share in a file, to go on from, and several processes may share it, each with methods of
+its own. ``--record`` writes what the registry reads. The photographs lie beside the checkout: in ``../shared/data``, or
+where ``LIMELIGHT_SHARED`` points.
 """
 
 from __future__ import annotations
@@ -20,14 +26,16 @@ import random
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import limelight as ll
 from limelight import comparison
+from limelight.engines import Engine, engine
 from limelight.heatmap import rectify
 from limelight.methods import Method
 from limelight.methods.measured import RECORD
@@ -35,6 +43,7 @@ from limelight.methods.measured import RECORD
 DATA = Path(os.environ.get("LIMELIGHT_SHARED", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SEED = 0
 BATCH = 4
+SIDE = 224  # pixels of a photograph
 FEWEST = 8
 
 
@@ -84,23 +93,87 @@ def _halves(cells: int, like: Tensor) -> tuple[Tensor, Tensor]:
 
 def shares(model: ll.models.Model, methods: Sequence[Method], chosen: Sequence[Case]) -> Iterator[list[float]]:
     """For each mosaic, each method's share."""
+    like = next(model.network.parameters(), torch.empty(()))
     for start in range(0, len(chosen), BATCH):
         some = chosen[start : start + BATCH]
-        images = torch.stack([mosaic(model, case) for case in some])
+        images = torch.stack([mosaic(model, case) for case in some]).to(like.dtype, memory_format=torch.channels_last)
         maps = ll.compare(model, images, methods, [case.classes[case.quarter] for case in some], progress=False)
         for number, case in enumerate(some):
             yield [share(e.raw[number, 0], case.quarter) for e in maps.values()]
 
 
-def on_as_many(model: ll.models.Model, method: Method, all_cases: Sequence[Case], seconds: float) -> list[float]:
-    """One method's shares on as many mosaics as fit the time, a batch at a time."""
-    found: list[float] = []
+def folded(network: nn.Module) -> nn.Module:
+    """The same function with every batch norm of timm's folded into the convolution before it, in place."""
+    before: nn.Conv2d | None = None
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.Conv2d):
+            before = module
+        elif isinstance(module, nn.BatchNorm2d) and before is not None:
+            fused = fuse_conv_bn_eval(before, module)
+            before.weight, before.bias = fused.weight, fused.bias
+            network.set_submodule(name, module.get_submodule("act"))  # timm's has its activation function inside
+    return network
+
+
+class Scores(nn.Module):
+    """An engine as a network: class scores ``(batch, classes)`` of images, no layers and no gradients."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.engine = engine
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.engine.scores(images)
+
+
+class Kept:
+    """Every mosaic's share by method, settings and precision, in a file of JSON lines if there is one."""
+
+    def __init__(self, path: Path | None, precision: str) -> None:
+        self.path, self.precision = path, precision
+
+    def of(self, method: Method) -> list[float]:
+        """What is known of a method, mosaic after mosaic from the first."""
+        if self.path is None or not self.path.exists():
+            return []
+        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
+        mine = [line for line in lines if (line["method"], line["precision"]) == (method.label, self.precision)]
+        return [value for line in mine for value in line["shares"]]
+
+    def add(self, method: Method, values: Sequence[float]) -> None:
+        """Append some."""
+        if self.path is not None:
+            with self.path.open("a") as out:
+                line = {"method": method.label, "precision": self.precision, "shares": values}
+                out.write(json.dumps(line) + "\n")
+
+
+def on_as_many(
+    model: ll.models.Model, method: Method, all_cases: Sequence[Case], seconds: float, kept: Kept
+) -> list[float]:
+    """One method's shares on as many mosaics as fit the time, a batch at a time, those already kept first."""
+    found = kept.of(method)[: len(all_cases)]
     start = time.process_time()
-    for (value,) in shares(model, [method], all_cases):
-        found.append(value)
-        if len(found) >= FEWEST and not len(found) % BATCH and time.process_time() - start > seconds:
+    while len(found) < len(all_cases):
+        if len(found) >= FEWEST and time.process_time() - start > seconds:
             break
+        some = [value for (value,) in shares(model, [method], all_cases[len(found) : len(found) + BATCH])]
+        kept.add(method, some)
+        found += some
     return found
+
+
+def record(method: Method, values: Sequence[float], precision: str, write: bool) -> None:
+    """Print the mean and its standard error, and write it for the registry."""
+    spread = torch.tensor(values, dtype=torch.float64)
+    error = float(spread.std()) / len(values) ** 0.5
+    print(f"{method.label}: {spread.mean():.3f} +- {error:.3f} on {len(values)}", flush=True)
+    if write:
+        facts = {"share": round(float(spread.mean()), 3), "error": round(error, 3), "mosaics": len(values)}
+        if precision != "float32":
+            facts["precision"] = precision
+        known = json.loads(RECORD.read_text()) | {method.name: facts}  # read anew: others may be writing too
+        RECORD.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -108,32 +181,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--methods", default="all")
     options.add_argument("--cases", type=int, default=160)
     options.add_argument("--seconds", type=float, default=12.0, help="CPU time for each method of several passes")
+    options.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    options.add_argument("--folded", action="store_true", help="batch norms folded into the convolutions")
+    options.add_argument("--kept", type=Path, help="keep every mosaic's share in this file, and go on from it")
     options.add_argument("--record", action="store_true", help=f"write {RECORD.name}, which the registry reads")
+    options.add_argument(
+        "--engine", choices=["openvino", "onnx"], help="what runs the network, from pictures to scores"
+    )
     given = options.parse_args(arguments)
     warnings.simplefilter("ignore")  # maps of zeros are counted here, not told
     model = ll.load("efficientnet_lite0")
-    all_cases = cases(given.cases)
-    known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-
-    def keep(method: Method, values: Sequence[float]) -> None:
-        spread = torch.tensor(values, dtype=torch.float64)
-        error = float(spread.std()) / len(values) ** 0.5
-        known[method.name] = {"share": round(float(spread.mean()), 3), "error": round(error, 3), "mosaics": len(values)}
-        print(f"{method.label}: {spread.mean():.3f} +- {error:.3f} on {len(values)}", flush=True)
-        if given.record:
-            RECORD.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
-
+    if given.folded:
+        folded(model.network)
+    if given.engine:
+        fast = engine(given.engine, model, size=2 * SIDE, precision=given.precision)
+        model = replace(model, network=Scores(fast))
+    else:
+        model.to(dtype=getattr(torch, given.precision)).network.to(memory_format=torch.channels_last)
+    kept, all_cases = Kept(given.kept, given.precision), cases(given.cases)
     methods = [method(**comparison.BRIEF.get(method.name, {})) for method in comparison.choose(given.methods)]
     quick = [method for method in methods if method.passes == "1" and not method.settings and method.layer is None]
     if quick:
         for method, values in zip(quick, zip(*shares(model, quick, all_cases), strict=True), strict=True):
-            keep(method, values)
+            record(method, values, given.precision, given.record)
     for method in methods:
         if method not in quick:
             try:
-                keep(method, on_as_many(model, method, all_cases, given.seconds))
+                found = on_as_many(model, method, all_cases, given.seconds, kept)
             except ll.errors.LimelightError as error:
                 print(f"{method.label}: not here ({error})", flush=True)
+                continue
+            record(method, found, given.precision, given.record)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ from tests.pictures import SIZE, noise, write_broken, write_unusual
 from tests.tiny import LABELS, SILENT, tiny
 
 
+@pytest.mark.parametrize("command", main.commands.values(), ids=lambda command: command.name)
+def test_no_two_options_of_a_command_are_taken_for_each_other(command):
+    names = [parameter.name for parameter in command.params]
+    assert len(set(names)) == len(names)
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> str:
     return str(all_models.save(tiny(), tmp_path_factory.mktemp("checkpoint") / "tiny"))

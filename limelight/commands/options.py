@@ -57,25 +57,30 @@ _DEVICE = "cpu, cuda, cuda:1 or mps.  [default: the fastest here]"
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--model`` and :func:`network_options`: what :func:`load_model` takes."""
-    model = network("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", show_default=True, help=_MODEL)
-    return model(network_options(function))
+    return _model(network_options(function))
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """``--weights``, ``--device`` and, read by :func:`load_model` itself, ``--input-size``, ``--norm``, ``--trust``."""
-    function = network("--trust", is_flag=True, expose_value=False, callback=_kept, help=_TRUST)(function)
-    function = network(
-        "--norm",
-        type=click.Choice(list(NORMS)),
-        default="imagenet",
-        show_default=True,
-        expose_value=False,
-        callback=_kept,
-        help=_NORM,
-    )(function)
-    function = network(
-        "--input-size", "size", type=Size(), metavar="N|HxW", expose_value=False, callback=_kept, help=_SIZE
-    )(function)
+    kept = partial(network, expose_value=False, callback=_kept)
+    function = kept("--trust", is_flag=True, help=_TRUST)(function)
+    function = kept("--norm", type=click.Choice(list(NORMS)), default="imagenet", show_default=True, help=_NORM)(
+        function
+    )
+    function = kept("--input-size", type=Size(), metavar="N|HxW", help=_SIZE)(function)
+    return _weights(function)
+
+
+def named_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--model``, ``--weights`` and ``--device``: for what can't work on a network that is nothing but a file."""
+    return _model(_weights(function))
+
+
+def _model(function: Callable[..., Any]) -> Callable[..., Any]:
+    return network("--model", default=DEFAULT_MODEL, metavar="NAME|PATH", show_default=True, help=_MODEL)(function)
+
+
+def _weights(function: Callable[..., Any]) -> Callable[..., Any]:
     function = network("--device", default="auto", metavar="NAME", help=_DEVICE)(function)
     return network("--weights", default="default", metavar="FILE", help=_WEIGHTS)(function)
 
@@ -111,7 +116,7 @@ def load_model(model: str, weights: str, device: str) -> Model:
     context = click.get_current_context(silent=True)
     told = {} if context is None else context.meta
     loaded = load(model, weights=weights, device=find_device(device), trust=told.get("limelight.trust", False))
-    if (size := told.get("limelight.size")) is None:
+    if (size := told.get("limelight.input_size")) is None:
         return loaded
     if loaded.preprocessing is not None:
         return replace(loaded, preprocessing=replace(loaded.preprocessing, size=size))

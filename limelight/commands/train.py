@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from limelight import printing
-from limelight.commands.options import NATURAL, find_device, json_option, model_options, network, pictures
+from limelight.commands.options import NATURAL, find_device, json_option, named_options, network, pictures
 from limelight.errors import InputError
 from limelight.progress import gauge, watched
 from limelight.shell import command, option
@@ -45,7 +45,7 @@ RATE = "The highest.  [default: 3e-5 for a published body, 3e-3 from nothing; te
 @click.argument("source", metavar="FOLDER|CSV")
 @option("--out", type=Path, required=True, metavar="RUN", help="A new folder for the network and its figures.")
 @option("--resume", is_flag=True, help="Go on with a run that was interrupted; begin one that was not begun.")
-@model_options
+@named_options
 @network("--size", type=SIZE, default="auto", metavar="PIXELS", show_default=True, help=SIZES)
 @network("--fit", type=click.Choice(["auto", "crop", "whole", "pad"]), default="auto", show_default=True, help=FITTED)
 @training("--frozen", is_flag=True, help=FROZEN)

@@ -22,6 +22,7 @@ from limelight.export.compiled import TRIED, Compiled, compile, noise
 from limelight.export.graph import scores_alone
 from limelight.export.lower import lower
 from limelight.head import at_least_single
+from limelight.memory_format import takes_channels_last
 from limelight.methods.registry import Method, get
 from limelight.models import Model
 from limelight.step import Step, step_of
@@ -147,8 +148,10 @@ def compiled(question: Question) -> Engine:
 
 
 def _copied(question: Question) -> Question:
-    """The question to a copy of the network in bfloat16, laid out as its convolutions are fastest."""
-    network = deepcopy(question.step.network).bfloat16().to(memory_format=torch.channels_last)
+    """The question to a copy of the network in bfloat16, laid out as its convolutions are fastest, if it can be."""
+    network, (images, *_) = deepcopy(question.step.network).bfloat16(), question.placed(question.batch(1, 0))
+    if takes_channels_last(network, images.bfloat16()):
+        network.to(memory_format=torch.channels_last)
     copy = replace(question, model=replace(question.model, network=network), precision="float32")
     copy.__dict__["step"] = asked_of(question.step, network)
     return copy

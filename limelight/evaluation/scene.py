@@ -16,6 +16,7 @@ from limelight.evaluation.perturb import Fill, fill
 from limelight.evaluation.segments import superpixels
 from limelight.evaluation.subsets import Dropped, cells_of, dropped, random_subsets, varied
 from limelight.head import Head, at_least_single
+from limelight.memory_format import channels_last
 from limelight.methods.perturbation import occlusion
 from limelight.models import Model
 from limelight.targets import Asked, Target, ask, class_scores, logits_of
@@ -87,10 +88,13 @@ class Scene:
         network, labels = (model.network, model.labels) if isinstance(model, Model) else (model, None)
         network = unwrap(network)
         ours = engine is None or engine.name in ("eager", "compile")
-        if ours and inputs.device.type == "cpu":  # PyTorch's convolutions there are faster, by a fifth to a third
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+
+        def run(given: Tensor) -> Captured:
+            return _run(network, given) if layer is None else Cut.at(network, layer).capture(given)
+
         with borrowed(network):
-            captured = _run(network, inputs) if layer is None else Cut.at(network, layer).capture(inputs)
+            captured = channels_last(run, inputs) if ours and inputs.device.type == "cpu" else run(inputs)
+            inputs = captured.inputs[0][0]
             asked = ask(target, captured.outputs, labels)
             if len(asked) != 1:
                 raise MetricError(f"metrics ask one question an image, and {len(asked)} were given")

