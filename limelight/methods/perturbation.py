@@ -6,7 +6,6 @@ its inside. At an inner layer the same functions perturb the layer's activations
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +19,10 @@ from limelight.methods.registry import register
 from limelight.methods.stable import fitted
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Float, Int, Shaped
+
+AT_ONCE = 256
+"""Masks whose parts are held at once while they are summed."""
 
 
 @register(
@@ -54,15 +56,16 @@ def occlusion(
     corners = torch.cartesian_prod(tops, lefts)
     rows, columns = (torch.arange(side, device=activations.device) for side in (height, width))
 
+    top, left = corners.T[..., None]
+    inside_rows = (rows >= top) & (rows < top + window)
+    inside_columns = (columns >= left) & (columns < left + window)
+
     def covered(few: Tensor) -> Tensor:
-        top, left = corners[few].T[..., None]
-        inside_rows = (rows >= top) & (rows < top + window)
-        inside_columns = (columns >= left) & (columns < left + window)
-        return inside_rows[:, :, None] & inside_columns[:, None, :]
+        return inside_rows[few][:, :, None] & inside_columns[few][:, None, :]
 
     fall = scores.detach() - head.scores(lambda few: _filled(activations, covered(few), baseline), len(corners))
-    times = _weighted(torch.ones_like(fall), covered)
-    return _weighted(fall, covered) / times.clamp(min=1)
+    total, times = (_summed(each, inside_rows, inside_columns) for each in (fall, torch.ones_like(fall)))
+    return total / times.clamp(min=1)
 
 
 @register(
@@ -110,7 +113,13 @@ def rise(
         return seen.to(activations.dtype)
 
     def fit(some: Tensor, scores: Tensor) -> Tensor:
-        return _weighted(scores - scores.mean(dim=0), lambda few: masks(some[few])) / (len(some) * keep)
+        def weighted(few: Tensor, weights: Tensor) -> Tensor:
+            along = grids[few] @ columns[across[few]].mT
+            each = weights.repeat_interleave(cells + 1, dim=0)
+            return _summed(each, rows[down[few]].mT.flatten(0, 1), along.flatten(0, 1))
+
+        parts = zip(some.split(AT_ONCE), (scores - scores.mean(dim=0)).split(AT_ONCE), strict=True)
+        return sum((weighted(*part) for part in parts), start=activations.new_zeros(())) / (len(some) * keep)
 
     return fitted(ask, fit, samples, 100, stable)
 
@@ -172,9 +181,8 @@ def _filled(activations: Tensor, covered: Tensor, baseline: float) -> Tensor:
     return torch.where(covered[:, :, None], baseline, activations)
 
 
-def _weighted(
-    weights: Float[Tensor, "count batch"], masks: Callable[[Tensor], Tensor]
+def _summed(
+    weights: Float[Tensor, "count batch"], rows: Shaped[Tensor, "count height"], columns: Shaped[Tensor, "count width"]
 ) -> Float[Tensor, "batch height width"]:
-    """The sum of masks by their weights, a few masks at a time."""
-    few = torch.arange(len(weights), device=weights.device).split(64)
-    return sum(torch.einsum("nb,nhw->bhw", weights[i], masks(i).to(weights.dtype)) for i in few)  # type: ignore[return-value]
+    """The sum of masks, each a row's shares times a column's, by their weights: a matrix product, no mask made."""
+    return (weights.mT[:, None] * rows.mT) @ columns.to(weights.dtype)
