@@ -9,11 +9,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from copy import deepcopy
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
+from torch.utils import _pytree as pytree
+
+from limelight.errors import ModelError
+
+N = TypeVar("N", bound=nn.Module)
+NEEDS_A_GRAPH = "cannot register a hook on a tensor", "can't retain_grad on Tensor"
+"""What torch says of ``x.register_hook`` and ``x.retain_grad`` where autograd is off."""
 
 _lock = threading.RLock()
 
@@ -79,13 +89,36 @@ def borrowed(network: nn.Module) -> Iterator[None]:
     Inside, autograd records nothing unless switched on, also where the caller is in ``inference_mode``. Afterwards, and
     if the body raises, every module's mode and the random state of the CPU and of the network's device are as before.
     May be nested.
+
+    Raises:
+        ModelError: the network is not finished, so it could not be given back as it was; or it can't run without
+            autograd.
     """
     with ExitStack() as stack:
         if network not in _held.networks:  # else this thread has borrowed it already, and there is nothing left to set
             _lend_whole(network, stack)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if not str(error).startswith(NEEDS_A_GRAPH):
+                raise
+            raise ModelError(
+                f"this {type(network).__name__} registers a hook on a tensor, or retains its gradient, as it runs, "
+                "which torch refuses where no gradient is recorded: do so only `if x.requires_grad:`"
+            ) from error
+
+
+def twin(network: N) -> N:
+    """A copy with weights of its own, to be changed.
+
+    Activations that the network keeps as attributes (and ``weight`` under the old ``weight_norm``) have a graph, with
+    which torch copies no tensor: the copy has them without.
+    """
+    kept = (leaf for module in network.modules() for leaf in pytree.tree_leaves(list(vars(module).values())))
+    with borrowed(network):
+        return deepcopy(network, {id(x): x.detach().clone() for x in kept if isinstance(x, Tensor) and not x.is_leaf})
 
 
 def _lend_whole(network: nn.Module, stack: ExitStack) -> None:
@@ -93,6 +126,11 @@ def _lend_whole(network: nn.Module, stack: ExitStack) -> None:
     with _lock:  # between a module's flag and its loan no other borrower may look
         others = bool(_evaluating)
         for module in _modules(network):
+            if isinstance(module, LazyModuleMixin) and any(map(is_lazy, module.parameters(False))):
+                raise ModelError(
+                    f"this {type(network).__name__} has a {type(module).__name__} that no picture has been through, so "
+                    "it has no weights yet: run the network once, then train it or load its weights"
+                )
             if module.training or (others and module in _evaluating):
                 _lend(_evaluating, module, lambda module=module: _to_eval(module), stack)
             if module._compiled_call_impl is not None or "_orig_mod" in module._modules:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from limelight.borrow import borrowed, unwrap
 from limelight.cut import LayerSpec
 from limelight.errors import InputError, LimelightError, MethodError, TargetError, ZeroMapWarning, one_line
 from limelight.explainer import explain
@@ -28,6 +29,7 @@ from limelight.matrix import matrix_picture
 from limelight.methods import REGISTRY
 from limelight.methods.registry import Method, get
 from limelight.models import Model
+from limelight.nested import leaves_of
 from limelight.preprocessing import Fit
 from limelight.sheet import contact_sheet
 from limelight.targets import Target
@@ -269,10 +271,12 @@ def _ranks(values: Float[Tensor, " cells"]) -> Float[Tensor, " cells"]:
 
 def _plain(model: Model, images: Tensor) -> float:
     """Seconds of one plain forward pass."""
-    started = time.perf_counter()
-    with torch.inference_mode():
-        model.network(images).sum().item()  # a device has finished when it hands over a number
-    return time.perf_counter() - started
+    given = images.clone()  # some networks change theirs in place
+    with borrowed(unwrap(model.network)), torch.inference_mode():
+        started = time.perf_counter()
+        outputs = leaves_of(model.network(given))
+        next(leaf for leaf in outputs if isinstance(leaf, Tensor)).sum().item()  # a device has then finished
+        return time.perf_counter() - started
 
 
 def _once(run: Callable[[], Explanation], plain: Callable[[], float]) -> tuple[float, float, Explanation]:

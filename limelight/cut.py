@@ -250,11 +250,7 @@ class Captured:
         """
         unreached = [site for site, gradient in zip(self.sites, gradients, strict=True) if gradient is None]
         if unreached and not (self.cut.any_of and len(unreached) < len(self.sites)):
-            raise LayerError(
-                f"the score does not depend on layer '{unreached[0]}': it lies on a branch that the score does not "
-                "use, or the network computes the score without a gradient; choose another layer, or a method without "
-                "gradients, such as scorecam or rise"
-            )
+            raise unreachable(unreached[0])
         pairs = zip(gradients, self.activations, strict=True)
         return tuple(torch.zeros_like(own) if gradient is None else gradient for gradient, own in pairs)
 
@@ -271,6 +267,29 @@ class Captured:
     def precision(self) -> torch.autocast:
         """The caller's autocast, as it was in the pass."""
         return torch.autocast(self.activations[0].device.type, self.autocast, enabled=self.autocast is not None)
+
+
+def unreachable(site: Site) -> LayerError:
+    """The refusal where a score does not depend on a layer by a gradient."""
+    return LayerError(
+        f"the score does not depend on layer '{site}': it lies on a branch that the score does not use, or the network "
+        "computes the score without a gradient; choose another layer, or a method without gradients, such as scorecam "
+        "or rise"
+    )
+
+
+def slope_of(scores: Tensor, activations: Tensor, site: Site) -> Tensor:
+    """The gradient of ``scores.sum()`` with respect to activations that were put in at ``site``.
+
+    Raises:
+        LayerError: the scores do not depend on them.
+    """
+    found = None
+    if scores.requires_grad:
+        (found,) = torch.autograd.grad(scores, activations, torch.ones_like(scores), allow_unused=True)
+    if found is None:
+        raise unreachable(site)
+    return found
 
 
 @contextmanager

@@ -91,8 +91,8 @@ def explain(
         method: a name from ``limelight methods``, or a function of the same shape, such as
             ``lambda activations, gradients: ...`` giving ``(batch, *grid)``.
         layer: a name, a glob, a module, or a list of those; "auto" for the layers whose maps are worth most for these
-            images (:func:`limelight.layers`); None for the default: the last layer that has a grid and that the
-            outputs depend on at every cell.
+            images (:func:`limelight.layers`), by the first ``batch_size`` of them; None for the default: the last layer
+            that has a grid and that the outputs depend on at every cell.
         layout: how that layer lays out its cells, where it can't be found: its axes from left to right, such as
             "batch height width channels" or "batch (1 + height width) channels" (:mod:`limelight.grid.layout`).
         fit: how a photograph becomes the network's input: "crop" as the network is evaluated, "whole" squeezes all of
@@ -202,9 +202,10 @@ def _explain_with(
                     found = run(whole, instead)
         except LimelightError:
             raise
-        except RuntimeError as error:  # the network's own: it stays what it is, with what we know added
+        except (RuntimeError, TypeError) as error:  # the network's own: it stays what it is, with what we know added
+            shape = tuple(batch.image.shape)
             error.add_note(
-                f"while limelight ran {type(network).__name__} on images of shape {tuple(batch.image.shape)}"
+                f"while limelight ran {type(network).__name__} on images of shape {shape}: does it take such?"
             )
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
@@ -212,6 +213,8 @@ def _explain_with(
         judged = batch.inputs.alone and not isinstance(network, View) and not scripted
         seen["origin"] = Origin(network, labels, prepare) if judged else None
         parts.append([Explanation(**facts, **seen) for facts in found])
+        if place.layer == AUTO:  # maps of one call are of the same layers
+            place = replace(place, layer=list(parts[0][0].layers))
         if len(starts) > 1:
             for photo in batch.photos:
                 photo.release()
@@ -338,7 +341,7 @@ def _default_cut(network: nn.Module, inputs: Inputs) -> Cut:
 
 def _check_outputs(network: nn.Module, captured: Captured, inputs: Inputs, first: int) -> None:
     image, outputs = inputs.image, logits_of(captured.outputs)
-    if outputs is not None and len(outputs) != len(inputs) and main_output(captured.outputs).ndim == 1:
+    if outputs is not None and len(outputs) != len(inputs) and main_output(captured.outputs).ndim < 2:
         raise TargetError(
             f"the outputs are {describe(captured.outputs)} for {len(inputs)} image{'s' * (len(inputs) != 1)}, neither "
             "class scores (batch, classes) nor one number an image: does the network squeeze its batch away?"

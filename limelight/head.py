@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from limelight.alone import Alone, alone
-from limelight.cut import Captured, Cut
+from limelight.cut import Captured, Cut, slope_of
 from limelight.grid import Layout, layout_of
 from limelight.targets import Asked
 from limelight.telling import tell_progress
@@ -124,7 +124,7 @@ class Head:
             altered = alter(few).detach().requires_grad_()
             with torch.inference_mode(False), torch.enable_grad():
                 scores = self.asked.score(run.outputs(self._written(altered)), len(few)).view(len(few), -1)
-                (gradients,) = torch.autograd.grad(scores, altered, torch.ones_like(scores))
+                gradients = slope_of(scores, altered, self.captured.sites[self.k])
             return altered.detach(), gradients, scores.detach()
 
         return self._few(pull_back, count, run.row_bytes)

@@ -10,6 +10,7 @@ import torch
 from limelight import models, usefulness
 from limelight.methods import REGISTRY
 from limelight.nested import Inputs
+from limelight.preparing import channels_of
 
 MEASURES = ("alive", "concentration", "stability", "deletion")
 FACTS = ("name", "title", "needs", "per_target", "discriminative", "signed", "passes", "source")
@@ -48,7 +49,9 @@ def layers(
         found = usefulness.layers(loaded, photo, target, every=every)
         why, best = found.why, found.best
     else:
-        noise = torch.randn(1, preprocessing.channels if preprocessing else 3, *size, generator=_random())
+        noise = torch.randn(
+            1, preprocessing.channels if preprocessing else channels_of(loaded.network), *size, generator=_random()
+        )
         like = next((each for each in loaded.network.parameters() if each.is_floating_point()), noise)
         inputs = Inputs((noise.to(like),))
         found = usefulness.seen(loaded.network, inputs, every=every)

@@ -14,6 +14,7 @@ from limelight.explainer import explain
 from limelight.explanation import Explanation
 from limelight.methods.registry import Method
 from limelight.models import Model
+from limelight.nested import own_copies
 from limelight.preparing import Prepare, parts_of, photos_of, tensors_of
 from limelight.preprocessing import Fit
 from limelight.targets.similarity import embedding_of, similar
@@ -53,7 +54,8 @@ def embed(model: Model | nn.Module, what: Any, *, fit: Fit = "crop") -> Tensor:
         source = tensors_of(what, network)
         source = photos_of(what) if source is None else source
         inputs = Prepare(network, preprocessing, fit)(source[0 : len(source)]).inputs
-        return embedding_of(network(*inputs.args, **inputs.options))
+        args, options = own_copies((inputs.args, inputs.options))
+        return embedding_of(network(*args, **options))
 
 
 def alike(

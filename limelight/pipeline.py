@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from limelight.errors import InputError
-from limelight.explainer import compare
+from limelight.explainer import AUTO, compare
 from limelight.explanation import Explanation
 from limelight.images import Photo, read
 from limelight.methods.registry import Method
@@ -72,8 +72,10 @@ def _explain_batch(
     elif instead is not None:
         found = [instead(good)]
     else:
-        how = how if aim is None else {**how, "target": [aim(photo) for photo in good]}
-        found = list(compare(model, good, methods, batch_size=len(good), progress=False, **how).values())
+        asked = how if aim is None else {**how, "target": [aim(photo) for photo in good]}
+        found = list(compare(model, good, methods, batch_size=len(good), progress=False, **asked).values())
+        if how.get("layer") == AUTO:  # the next batches' maps are of the same layers
+            how["layer"] = list(found[0].layers)
     explanations = zip(*found, strict=True)
     for path, stem, photo in zip(paths, stems, photos, strict=True):
         if isinstance(photo, InputError):

@@ -91,9 +91,18 @@ def _stacked(pictures: Sequence[Tensor]) -> Tensor:
 
 def _of_pictures(network: nn.Module) -> bool:
     """Whether the network's first convolution is one of pictures."""
+    return isinstance(_first_convolution(network), nn.Conv2d)
+
+
+def channels_of(network: nn.Module) -> int:
+    """How many channels its pictures have, by its first convolution; 3 where it has none."""
+    first = _first_convolution(network)
+    return 3 if first is None else first.in_channels
+
+
+def _first_convolution(network: nn.Module) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    first = next((module for module in network.modules() if isinstance(module, convolutions)), None)
-    return isinstance(first, nn.Conv2d)
+    return next((module for module in network.modules() if isinstance(module, convolutions)), None)
 
 
 def photos_of(images: Any) -> list[Any]:

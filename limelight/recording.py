@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from limelight.borrow import borrowed
 from limelight.cut import Captured, Site, hooked
-from limelight.nested import with_first_tensor, with_image
+from limelight.nested import own_copies, with_first_tensor, with_image
 from limelight.traced import Borrowed, Rows, Slot, Step, Traced, Untraceable, Weight
 
 
@@ -268,7 +268,7 @@ def pick_up(captured: Captured, k: int, wanted: Sequence[Borrowed], graph: bool)
     """The real values that the head borrows from the trunk, from one pass that stops at the last of them."""
     if not wanted:
         return {}
-    inputs, options = captured.inputs
+    inputs, options = own_copies(captured.inputs)
     start = captured.activations[k].detach().requires_grad_(graph)  # as it was recorded: the operations depend on it
     with torch.inference_mode(False), torch.set_grad_enabled(graph):
         given = start.clone()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import INPUT, Captured, Cut, resolve
+from limelight.cut import INPUT, Captured, Cut, resolve, unreachable
 from limelight.grid import candidates, default_layer, layout_of, remembered
 from limelight.heatmap import rectify, resize
 from limelight.methods.evidence import Evidence
@@ -242,6 +242,8 @@ def _measured(
     captured = cut.capture(*args, **options)
     asked = ask(target, captured.outputs, labels)[0]
     aside = [name for name, slope in zip(names, _slopes(captured, asked), strict=True) if slope is None]
+    if len(aside) == len(names):
+        raise unreachable(captured.sites[-1])
     if aside:  # on a branch that the score does not use
         names = [name for name in names if name not in aside]
         captured = Cut(unwrap(network), resolve(network, names)).capture(*args, **options)

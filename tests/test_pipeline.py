@@ -90,3 +90,13 @@ def test_what_is_no_pictures_fault_stops_the_run(model, paths, how, error, words
         model = Model(network, model.preprocessing, None, "plain", "random", 5)
     with pytest.raises(error, match=words):
         list(explain_files(model, paths, **how))
+
+
+def test_the_layers_worth_most_are_settled_by_the_first_batch(model, paths, monkeypatch):
+    asked, compare = [], pipeline.compare
+    monkeypatch.setattr(pipeline, "compare", lambda *given, **how: asked.append(how["layer"]) or compare(*given, **how))
+
+    first, second = explain_files(model, paths[:2], batch_size=1, layer="auto")
+
+    assert asked == ["auto", first["targets"][0]["layer"].split("+")]
+    assert second["targets"][0]["layer"] == first["targets"][0]["layer"]

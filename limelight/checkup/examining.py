@@ -13,9 +13,9 @@ from limelight.checkup.patient import Patient, made_up
 from limelight.cut import LayerSpec, resolve
 from limelight.errors import LimelightError, ModelError, one_line
 from limelight.images import Photo, read
-from limelight.methods.registry import Method
+from limelight.methods.registry import Method, get
 from limelight.models import Model
-from limelight.preparing import Prepare, parts_of, photos_of, tensors_of
+from limelight.preparing import Prepare, channels_of, parts_of, photos_of, tensors_of
 
 CHECKS = (*weights.CHECKS, *pictures.CHECKS, *answers.CHECKS, *layers.CHECKS, *maps.CHECKS)
 SIDE = 224
@@ -67,7 +67,7 @@ def doctor(
         InputError, LayerError, MethodError, ModelError: the images can't be read, there is no such layer or method, or
             the network does not run on them.
     """
-    patient = _patient(model, images, method, layer)
+    patient = _patient(model, images, get(method), layer)
     found: list[Finding] = []
     for check in weights.CHECKS:
         found.extend(check(patient))
@@ -92,7 +92,7 @@ def _patient(model: Model | nn.Module, images: Any, method: str | Method, layer:
         resolve(network, layer)
     if images is None:
         own = preprocessing
-        size, channels = (own.size, own.channels) if own else ((SIDE, SIDE), _channels(network))
+        size, channels = (own.size, own.channels) if own else ((SIDE, SIDE), channels_of(network))
         like = next((each for each in network.parameters() if each.is_floating_point()), None)
         if like is None:
             raise ModelError("the network has no weights, so nothing can be made up for it: give it pictures")
@@ -107,8 +107,3 @@ def _patient(model: Model | nn.Module, images: Any, method: str | Method, layer:
     batch = Prepare(network, preprocessing, "crop")(photos)
     pixels = tuple(photo.pixels for photo in photos)
     return Patient(network, labels, preprocessing, batch.image, True, method, layer, pixels)
-
-
-def _channels(network: nn.Module) -> int:
-    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-    return first.in_channels if first is not None else 3

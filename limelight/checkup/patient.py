@@ -53,7 +53,7 @@ class Patient:
         """The outputs, with the random state that a seed gives."""
         with borrowed(self.network), torch.no_grad():
             torch.manual_seed(seed)
-            return self.network(images)
+            return self.network(images.clone())  # some networks change theirs in place
 
     @cached_property
     def outputs(self) -> Any:
@@ -118,9 +118,8 @@ class Patient:
         given = self.images if images is None else images
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what they warn of is for the checks to tell
-            found: Explanation = explain(
-                network or self.network, given, target, self.method, self.layer, progress=False
-            )
+            asked = self.network if network is None else network
+            found: Explanation = explain(asked, given, target, self.method, self.layer, progress=False)
         return found.raws[0][:, 0]
 
 

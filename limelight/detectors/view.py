@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import hooked
 from limelight.errors import ModelError, TargetError
-from limelight.nested import describe, image_of, leaves_of
+from limelight.nested import describe, image_of, leaves_of, own_copies
 from limelight.targets import Candidates
 from limelight.views import view
 
@@ -139,6 +139,7 @@ def _find_levels(network: nn.Module, pyramid: str, args: tuple[Any, ...], option
 
     inside = ((name, module) for name, module in network.named_modules() if name.startswith(pyramid))
     with borrowed(network), hooked((module, listen(name)) for name, module in inside):
+        args, options = own_copies((args, options))
         network(*args, **options)
     return [name for level in levels if (name := _maker(level, made)) is not None]
 

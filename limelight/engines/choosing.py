@@ -55,6 +55,8 @@ def engine(
         ModelError: it can't run this network, or does not answer as the network does; with "auto", never.
         LayerError, MethodError, TargetError: what was wrong and what to do.
     """
+    if not isinstance(name, str):
+        raise InputError(f"the engine's name comes first, engine({AUTO!r}, network), not a {type(name).__name__}")
     if name not in (AUTO, *NAMES):
         raise InputError(f"no engine is called {name!r}; there are {', '.join((*NAMES, AUTO))}.{closest(name, NAMES)}")
     if precision not in PRECISIONS:

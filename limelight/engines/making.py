@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from limelight.borrow import borrowed
+from limelight.borrow import borrowed, twin
 from limelight.cut import LayerSpec
 from limelight.engines.engine import Bare, Engine, Run
 from limelight.errors import MissingExtra, ModelError, one_line
@@ -71,9 +70,9 @@ class Question:
         return next((each.device for each in self.model.network.parameters()), torch.device("cpu"))
 
     def there(self, images: Tensor) -> Tensor:
-        """Images as the network takes them: on its device and in its precision."""
+        """Images as the network takes them: on its device, in its precision, and a copy that it may change in place."""
         weights = (each for each in self.model.network.parameters() if each.is_floating_point())
-        return images.to(next(weights, images))
+        return images.to(next(weights, images), copy=True)
 
     def rounding(self) -> AbstractContextManager[object]:
         """Where the network's operations run in the precision that was asked for."""
@@ -149,7 +148,7 @@ def compiled(question: Question) -> Engine:
 
 def _copied(question: Question) -> Question:
     """The question to a copy of the network in bfloat16, laid out as its convolutions are fastest, if it can be."""
-    network, (images, *_) = deepcopy(question.step.network).bfloat16(), question.placed(question.batch(1, 0))
+    network, (images, *_) = twin(question.step.network).bfloat16(), question.placed(question.batch(1, 0))
     if takes_channels_last(network, images.bfloat16()):
         network.to(memory_format=torch.channels_last)
     copy = replace(question, model=replace(question.model, network=network), precision="float32")

@@ -220,7 +220,18 @@ class Case:
         """The method asked again, of another network or target."""
         if self.explainer is None:
             raise MetricError("this metric asks the method for more maps, so it needs an explainer, and none was given")
-        return self.explainer
+        explain, grid = self.explainer, tuple(self.maps.shape[1:])
+
+        def again(network: nn.Module, images: Tensor, target: Target) -> Tensor:
+            maps = explain(network, images, target)
+            if tuple(maps.shape[1:]) != grid:
+                raise MetricError(
+                    f"the explainer gives maps of shape {tuple(maps.shape[1:])}, and the case's are {grid}: measure "
+                    "the explainer's own, raw maps, explainer(network, inputs, target)"
+                )
+            return maps
+
+        return again
 
     @cached_property
     def around(self) -> Callable[..., Nearby]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from limelight.borrow import borrowed
+from limelight.borrow import twin
 from limelight.cut import Cut
 from limelight.errors import MetricError
 from limelight.grid import default_layer
@@ -92,7 +91,6 @@ class Nearby:
 
 def shifting(network: nn.Module, shift: float) -> nn.Module:
     """A copy of the network that takes ``shift`` off its input first: the same answers for pictures shifted by it."""
-    with borrowed(network):
-        twin = copy.deepcopy(network)
-    twin.register_forward_pre_hook(lambda module, inputs: (inputs[0] - shift, *inputs[1:]))
-    return twin
+    shifted = twin(network)
+    shifted.register_forward_pre_hook(lambda module, inputs: (inputs[0] - shift, *inputs[1:]))
+    return shifted

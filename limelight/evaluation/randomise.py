@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
 
-from limelight.borrow import borrowed
+from limelight.borrow import twin
 
 
 def layers_from_the_top(network: nn.Module) -> list[str]:
@@ -25,18 +24,17 @@ def randomised(network: nn.Module, layers: Sequence[str], seed: int = 0) -> nn.M
     deep network is often as good as dead in evaluation mode). What a layer is given depends on its name and on
     ``seed`` alone: the more of them are drawn anew, the same ones stay as they were.
     """
-    with borrowed(network):
-        twin = copy.deepcopy(network)
+    drawn_anew = twin(network)
     for name in layers:
         random = torch.Generator().manual_seed(seed + sum((i + 1) * ord(c) for i, c in enumerate(name)))
-        for parameter in twin.get_submodule(name).parameters(recurse=False):
+        for parameter in drawn_anew.get_submodule(name).parameters(recurse=False):
             if not parameter.is_floating_point():
                 continue
             drawn = torch.randn(parameter.shape, generator=random)
             deviation = parameter.data.float().std(unbiased=False).cpu()
             with torch.no_grad():
                 parameter.copy_(parameter.data.float().mean().cpu() + deviation * drawn)
-    return twin
+    return drawn_anew
 
 
 def cascade(network: nn.Module, stages: int, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limelight.borrow import twin
 from limelight.cut import module_at
 from limelight.errors import ModelError, ZeroMapWarning
 from limelight.step import Answer, Step
@@ -174,7 +174,7 @@ def _raws(answers: Sequence[Answer]) -> list[Tensor]:
 
 def _in_double(step: Step, batches: Sequence[Sequence[Tensor]]) -> list[Answer] | None:
     """The answers in double precision; None where the network insists on another."""
-    double = asked_of(step, deepcopy(step.network).double())
+    double = asked_of(step, twin(step.network).double())
     try:
         return [_answer(double, (batch[0].double(), *batch[1:])) for batch in batches]
     except RuntimeError:  # torch's kind for tensors of two types where one was expected
@@ -199,7 +199,7 @@ def asked_of(step: Step, network: nn.Module) -> Step:
 def _nudged(network: nn.Module, seed: int, unit: float | None = None) -> nn.Module:
     """A copy whose weights are moved, each by a unit (None: in its last place) of its size up or down, or not."""
     generator = torch.Generator().manual_seed(seed)
-    copy = deepcopy(network)
+    copy = twin(network)
     with torch.no_grad():
         for weight in dict.fromkeys(
             [*copy.parameters(), *copy.buffers()]

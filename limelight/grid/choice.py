@@ -71,8 +71,13 @@ def _choose(network: nn.Module, known: Known, inputs: tuple[Any, ...], options: 
 
 
 def _scores_only(outputs: tuple[tuple[int, ...], ...]) -> bool:
-    """Whether one image is answered by a vector of scores, or by one number that has no axis of its own."""
-    return len(outputs) == 1 and (len(outputs[0]) == 2 or outputs[0] in ((1,), ()))
+    """Whether one image is answered by a vector of scores, or by one number that has no axis of its own.
+
+    A map of a single cell is such a vector.
+    """
+    return len(outputs) == 1 and (
+        len(outputs[0]) == 2 or outputs[0] in ((1,), ()) or (len(outputs[0]) > 3 and math.prod(outputs[0][2:]) == 1)
+    )
 
 
 def _reached(
@@ -83,7 +88,9 @@ def _reached(
     captured = Cut(network, resolve(network, names)).capture(*inputs, **options)
     outputs = main_output(captured.outputs)
     reach = Reach(captured, layouts, outputs)  # pyright: ignore[reportArgumentType]: candidates have a layout
-    alive = [k for k, share in enumerate(reach.shares()) if share >= MOST and not _widened(found, k)]
+    shares = {k: share for k, share in enumerate(reach.shares()) if share and not _widened(found, k)}
+    # Where nothing is read at every cell, a maximum over all of them stands at the end: it read what it found best.
+    alive = [k for k, share in shares.items() if share >= MOST] or list(shares)
     if not alive:
         raise LayerError(
             f"the outputs of this {type(network).__name__} depend on no layer with a grid by a gradient; choose a "

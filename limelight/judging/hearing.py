@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
-from torch.utils import _pytree as pytree
 
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Captured, Cut
@@ -18,6 +17,7 @@ from limelight.grid import default_layer, layout_of
 from limelight.head import at_least_single
 from limelight.heatmap import rectify, resize
 from limelight.judging.marks import centred, kept_and_taken, marked
+from limelight.nested import map_leaves
 from limelight.targets import Asked, Labels, Target, ask, logits_of, probabilities_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Hearing:
         with borrowed(network):
             layer = default_layer(network, image)
             captured = Cut.at(network, layer).capture(torch.cat([image, image.flip(3)]))
-            outputs = pytree.tree_map(_first_row, captured.outputs)
+            outputs = map_leaves(_first_row, captured.outputs)
             several = ask(target, outputs, labels)
             if which is None and len(several) != 1:
                 raise TargetError(f"a verdict is about one target, and {len(several)} were given")

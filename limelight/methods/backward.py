@@ -150,6 +150,7 @@ def contrastive_excitation(of_logits: Float[Tensor, "batch classes"], under: Und
 
 def relevance_from_outputs(pass_: Evidence, watch: relevance.Propagation, outputs: Tensor) -> Tensor:
     """The relevance at the cut of given relevance at the class scores."""
+    watch.check(pass_.scores[0])
     gradients = pass_.reask[0](outputs / away_from_zero(pass_.logits[0], 1e-12)).gradients[0]
     return watch.at_cut(pass_.activations[0], gradients)
 
@@ -160,6 +161,7 @@ def relevance_from_outputs(pass_: Evidence, watch: relevance.Propagation, output
 def _relevance(under: Under, composite: Composite) -> Tensor:
     watch = composite.watch()
     pass_ = under(watch)
+    watch.check(pass_.scores[0])
     return watch.at_cut(pass_.activations[0], pass_.gradients[0]).sum(dim=1)
 
 

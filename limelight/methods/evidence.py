@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.attention import attention_of
-from limelight.cut import INPUT, Captured, Cut, LayerSpec
+from limelight.cut import INPUT, Captured, Cut, LayerSpec, unreachable
 from limelight.errors import MethodError
 from limelight.grid import Visit, candidates, layout_of, remember, remembered
 from limelight.head import Head, Turn, at_least_single, own_activations
@@ -163,6 +163,8 @@ class Evidence:
             k: int, watch: AbstractContextManager[Any], layer: LayerSpec | None = None, images: Tensor | None = None
         ) -> Evidence:
             given, whole = self._captured.inputs, self._captured.cut
+            if images is not None and not Inputs(*given).alone:  # the other inputs are the whole batch's
+                images = images.expand(len(self._image), *images.shape[1:])
             cut = Cut(whole.network, (whole.sites[k],)) if layer is None else Cut.at(self._network, layer)
             inputs, options = given if images is None else with_image(given, images.to(self._image.dtype))
             with self._captured.precision(), watch:
@@ -199,6 +201,8 @@ class Evidence:
         """
 
         def backward(k: int, change: Callable[[Any], AbstractContextManager[Any]]) -> Tensor:
+            if not self.scores[k].requires_grad:
+                raise unreachable(self._captured.sites[k])
             with change(self.scores[k].grad_fn):
                 pulled = self._captured.pull_back(self.scores[k], keep=True)
             return self._read(pulled[k], k)

@@ -230,7 +230,7 @@ def probabilities(model: Model, images: Tensor) -> Tensor:
     from limelight.targets import logits_of, probabilities_of
 
     with borrowed(unwrap(model.network)), torch.no_grad():
-        logits = logits_of(model.network(images))
+        logits = logits_of(model.network(images.clone()))  # some networks change theirs in place
     if logits is None:
         raise MethodError("this network gives no class scores")
     return probabilities_of(logits)

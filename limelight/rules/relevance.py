@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limelight.errors import MethodError
 from limelight.rules.watch import (
     ACTIVATIONS,
     AFFINE,
@@ -201,11 +202,24 @@ class Propagation(Watch):
         super().__init__()
         self.composite = composite
         self.last: Layer | None = None
+        self.gate: str | None = None
         self._images: Any = None  # where in the graph the image comes in
 
     def at_cut(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """The relevance of the activations, from what reached them."""
         return gradients if self._images is not None else gradients * activations
+
+    def check(self, score: Tensor) -> None:
+        """See that the score has relevance to hand down.
+
+        Raises:
+            MethodError: the outputs are a gate's, a softmax or sigmoid, which takes none.
+        """
+        if self.gate and not score.requires_grad:
+            raise MethodError(
+                f"relevance is handed down from logits, and this network ends in '{self.gate}': let it return what "
+                f"goes into its {self.gate}, or use gradcam or integratedgradients"
+            )
 
     def see(self, call: Call) -> Any:
         """Give the operation its rule."""
@@ -220,6 +234,7 @@ class Propagation(Watch):
         if name == "relu" or name in MAXIMA:
             return call.run()  # their own gradient gives all of it to what passed
         if name in GATES:
+            self.gate = name
             return call.put(call.operation.on(*call.bare))  # a gate weighs and takes nothing (Arras et al. 2019)
         if name in ACTIVATIONS:
             return call.replaced(_Through(call.operation))

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limelight.cut import slope_of
 from limelight.errors import MethodError
 from limelight.head import Head, own_activations
 from limelight.rules.watch import (
@@ -94,9 +95,7 @@ def multipliers(head: Head, reference: Tensor) -> Tensor:
     with Rescaled(seen):
         outputs = head.whole(activations)
     with torch.inference_mode(False), torch.enable_grad():
-        score = head.asked.score(outputs)
-        (slopes,) = torch.autograd.grad(score, activations, torch.ones_like(score))
-    return slopes
+        return slope_of(head.asked.score(outputs), activations, head.captured.sites[head.k])
 
 
 def _is_bent(call: Call) -> bool:

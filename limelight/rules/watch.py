@@ -138,8 +138,11 @@ LINEAR = {
     *("batch_norm", "t", "rot90", "tile", "diagonal", "copy", "requires_grad", "addmm", "cumsum", "moveaxis", "ravel"),
 }
 """Linear, up to a constant, in what depends on the activations (batch norm where its statistics are fixed)."""
-QUESTIONS = {"dim", "size", "__len__", "numel", "is_floating_point", "stride", "is_contiguous", "ndimension"}
-"""Operations that answer about a tensor, not with one."""
+QUESTIONS = {
+    *("dim", "size", "__len__", "numel", "is_floating_point", "stride", "is_contiguous", "ndimension"),
+    *("register_hook", "retain_grad"),
+}
+"""Operations that answer about a tensor, or ask something of it, and give none."""
 DIVISIONS = {"div", "truediv", "itruediv", "divide", "true_divide"}
 """Linear in the first tensor, not in the second."""
 

@@ -43,14 +43,19 @@ def logits_of(outputs: Any) -> Tensor | None:
     """The class scores ``(batch, classes)`` in a network's outputs, or None if there are none.
 
     They are the outputs themselves, their ``logits`` (attribute or key), or the first of a tuple (auxiliary heads). One
-    number an image, ``(batch,)``, is a column of them; not the first of a tuple, which would rather be a loss.
+    number an image, ``(batch,)`` or for one image ``()``, is a column of them; not the first of a tuple, which would
+    rather be a loss. So is a map of a single cell, ``(batch, classes, 1, 1)``, with which convolutional heads end.
     """
     if isinstance(outputs, Mapping) and "logits" not in outputs:
         return None
     scores = main_output(outputs)
-    if isinstance(scores, Tensor) and scores.ndim == 1 and not isinstance(outputs, tuple | list):
-        return scores[:, None]
-    return scores if isinstance(scores, Tensor) and scores.ndim == 2 else None
+    if not isinstance(scores, Tensor):
+        return None
+    if scores.ndim < 2:
+        return None if isinstance(outputs, tuple | list) else scores.reshape(-1, 1)
+    if scores.ndim > 3 and all(side == 1 for side in scores.shape[2:]):
+        return scores.flatten(1)
+    return scores if scores.ndim == 2 else None
 
 
 def scores_of(outputs: Any) -> Tensor:

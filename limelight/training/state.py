@@ -68,6 +68,11 @@ class State:
         if not facts.keys() <= kept.keys():
             write_whole(file, json.dumps(kept | facts, indent=1))
 
+    def forget_unbegun(self) -> None:
+        """Remove the run's folder where there is nothing in it to go on from: no more than what it was to be of."""
+        if {file.name for file in self.folder.parent.rglob("*")} <= {STATE, JOB}:
+            shutil.rmtree(self.folder.parent)
+
     def clear(self) -> None:
         """Remove it: the run is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from limelight.errors import InputError, ModelError
+from limelight.errors import InputError, LimelightError, ModelError
 from limelight.models import Model, load
 from limelight.preprocessing import Preprocessing
 from limelight.training import cells, finish, inputs, logs, loop, networks
@@ -116,12 +116,18 @@ def train(
     )  # fmt: skip
     out = Path(out).expanduser()
     dataset = source if isinstance(source, Dataset) else read_dataset(source, split_column)
+    begun = out.is_dir()
     if claim(out, resume):
         return _again(out)
     said, watched = say or (lambda _: None), progress or (lambda *_: None)
     device = torch.device(device)
-    with reproducible(device):
-        return _train(dataset, out, settings, device, loggers, said, watched)
+    try:
+        with reproducible(device):
+            return _train(dataset, out, settings, device, loggers, said, watched)
+    except LimelightError:  # refused: the same folder takes the run once it is put right
+        if not begun:
+            State(out).forget_unbegun()
+        raise
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from PIL import Image
 
 from limelight.cut import LayerSpec
 from limelight.errors import InputError
+from limelight.explainer import AUTO
 from limelight.explanation import Explanation
 from limelight.images import read
 from limelight.methods.registry import Method, get
@@ -105,6 +106,8 @@ def explain_film(
         raise InputError("a film shows one map: give one class, or none for the predicted one")
     if model.preprocessing is None:
         raise InputError(f"{model.name} comes without preprocessing, so it can't be shown pictures")
+    if layer == AUTO:
+        raise InputError("a film shows the maps of one layer: name it; `limelight layers` says what each is worth")
     check(target, 1, model.labels)
     explain = Answering.of(engine, model.labels) if engine else Eager(model, [get(method)], target, layer)
     told: list[Told] = []

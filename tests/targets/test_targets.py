@@ -240,7 +240,7 @@ def test_logits_are_found(wrap):
 
 @pytest.mark.parametrize(
     "outputs",
-    [torch.zeros(()), (torch.zeros(2), OUTPUTS), torch.zeros(2, 3, 4), {"out": OUTPUTS}, (), None, "text"],
+    [(torch.zeros(2), OUTPUTS), torch.zeros(2, 3, 4), {"out": OUTPUTS}, (), None, "text"],
     ids=spelt,
 )
 def test_outputs_without_logits_need_a_callable(outputs):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import limelight as ll
+from limelight.errors import LimelightError
 from limelight.training import read_run, train
 from tests.training.sets import learnt
 
@@ -64,3 +65,10 @@ def test_what_is_loaded_says_what_was_reported(frozen):
         said = model.network(torch.stack(pictures)).softmax(1).numpy()
     assert np.abs(said - run.probabilities).max() < 1e-4
     assert json.loads((frozen.folder / "report.json").read_text())["accuracy"] == frozen.accuracy
+
+
+def test_a_run_that_is_refused_leaves_its_folder_free(folder, tmp_path):
+    for wrong in ({"splits": (0.5, 0.6, 0.7)}, {"frozen": True}):
+        with pytest.raises(LimelightError):
+            train(folder, tmp_path / "run", model="small_cnn", size=SIZE, **wrong)
+        assert not (tmp_path / "run").exists()

@@ -190,3 +190,8 @@ def test_ten_seconds_with_sound(model, tmp_path):
     assert len(pixels) == len(told) == len(frames)
     assert [one for _, one in sound_of(tmp_path / "out.mp4")] == [one for _, one in sound_of(clip)]
     assert told[-1].shot == 2
+
+
+def test_the_layers_worth_most_are_no_one_layer(model, clip, tmp_path):
+    with pytest.raises(InputError, match="maps of one layer"):
+        explain_film(model, clip, tmp_path / "out.mp4", layer="auto")
