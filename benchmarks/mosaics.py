@@ -11,6 +11,8 @@ many mosaics as fit ``--seconds`` of processor time each.
 All on all 160 take hours. What makes them fewer: the network is laid out with its channels last and, ``--folded``, its
 batch norms are folded into the convolutions, which is the same function to rounding; ``--precision bfloat16`` is
 another, and is recorded; ``--engine openvino`` runs the network for methods that alter pictures and read scores.
+``--quarters`` asks about all four photographs of every fourth as many mosaics, which costs methods that replay once for
+any number of targets a quarter; the standard error is then that of the mosaics' means.
 ``--kept`` keeps every mosaic's share in a file, to go on from, and several processes may share it, each with methods of
 its own. ``--record`` writes what the registry reads. The photographs lie beside the checkout: in ``../shared/data``, or
 where ``LIMELIGHT_SHARED`` points.
@@ -25,9 +27,10 @@ import os
 import random
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +105,13 @@ def shares(model: ll.models.Model, methods: Sequence[Method], chosen: Sequence[C
             yield [share(e.raw[number, 0], case.quarter) for e in maps.values()]
 
 
+def shares_of_all(model: ll.models.Model, method: Method, case: Case) -> float:
+    """One method's share on the photograph asked about, the mean of asking about each of a mosaic's four."""
+    maps = ll.compare(model, mosaic(model, case)[None], [method], ll.each(*case.classes), progress=False)
+    (explanation,) = maps.values()
+    return sum(share(explanation.raw[0, quarter], quarter) for quarter in range(4)) / 4
+
+
 def folded(network: nn.Module) -> nn.Module:
     """The same function with every batch norm of timm's folded into the convolution before it, in place."""
     before: nn.Conv2d | None = None
@@ -127,29 +137,33 @@ class Scores(nn.Module):
 
 
 class Kept:
-    """Every mosaic's share by method, settings and precision, in a file of JSON lines if there is one."""
+    """Every mosaic's share by method, settings and how it was asked, in a file of JSON lines if there is one."""
 
-    def __init__(self, path: Path | None, precision: str) -> None:
-        self.path, self.precision = path, precision
+    def __init__(self, path: Path | None, *how: str) -> None:
+        self.path, self.how = path, " ".join(how)
 
     def of(self, method: Method) -> list[float]:
         """What is known of a method, mosaic after mosaic from the first."""
         if self.path is None or not self.path.exists():
             return []
         lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-        mine = [line for line in lines if (line["method"], line["precision"]) == (method.label, self.precision)]
+        mine = [line for line in lines if (line["method"], line["how"]) == (method.label, self.how)]
         return [value for line in mine for value in line["shares"]]
 
     def add(self, method: Method, values: Sequence[float]) -> None:
         """Append some."""
         if self.path is not None:
             with self.path.open("a") as out:
-                line = {"method": method.label, "precision": self.precision, "shares": values}
+                line = {"method": method.label, "how": self.how, "shares": values}
                 out.write(json.dumps(line) + "\n")
 
 
 def on_as_many(
-    model: ll.models.Model, method: Method, all_cases: Sequence[Case], seconds: float, kept: Kept
+    method: Method,
+    asked: Callable[[Sequence[Case]], list[float]],
+    all_cases: Sequence[Case],
+    seconds: float,
+    kept: Kept,
 ) -> list[float]:
     """One method's shares on as many mosaics as fit the time, a batch at a time, those already kept first."""
     found = kept.of(method)[: len(all_cases)]
@@ -157,21 +171,19 @@ def on_as_many(
     while len(found) < len(all_cases):
         if len(found) >= FEWEST and time.process_time() - start > seconds:
             break
-        some = [value for (value,) in shares(model, [method], all_cases[len(found) : len(found) + BATCH])]
+        some = asked(all_cases[len(found) : len(found) + BATCH])
         kept.add(method, some)
         found += some
     return found
 
 
-def record(method: Method, values: Sequence[float], precision: str, write: bool) -> None:
+def record(method: Method, values: Sequence[float], write: bool, **how: Any) -> None:
     """Print the mean and its standard error, and write it for the registry."""
     spread = torch.tensor(values, dtype=torch.float64)
     error = float(spread.std()) / len(values) ** 0.5
     print(f"{method.label}: {spread.mean():.3f} +- {error:.3f} on {len(values)}", flush=True)
     if write:
-        facts = {"share": round(float(spread.mean()), 3), "error": round(error, 3), "mosaics": len(values)}
-        if precision != "float32":
-            facts["precision"] = precision
+        facts = {"share": round(float(spread.mean()), 3), "error": round(error, 3), "mosaics": len(values), **how}
         known = json.loads(RECORD.read_text()) | {method.name: facts}  # read anew: others may be writing too
         RECORD.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
@@ -183,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seconds", type=float, default=12.0, help="CPU time for each method of several passes")
     options.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options.add_argument("--folded", action="store_true", help="batch norms folded into the convolutions")
+    options.add_argument("--quarters", action="store_true", help="ask about all four photographs of a mosaic")
     options.add_argument("--kept", type=Path, help="keep every mosaic's share in this file, and go on from it")
     options.add_argument("--record", action="store_true", help=f"write {RECORD.name}, which the registry reads")
     options.add_argument(
@@ -198,20 +211,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         model = replace(model, network=Scores(fast))
     else:
         model.to(dtype=getattr(torch, given.precision)).network.to(memory_format=torch.channels_last)
-    kept, all_cases = Kept(given.kept, given.precision), cases(given.cases)
+    how: dict[str, Any] = {} if given.precision == "float32" else {"precision": given.precision}
+    how |= {"asked": 4} if given.quarters else {}
+    kept = Kept(given.kept, given.precision, *(["quarters"] if given.quarters else []))
+    all_cases = cases(given.cases // (4 if given.quarters else 1))
     methods = [method(**comparison.BRIEF.get(method.name, {})) for method in comparison.choose(given.methods)]
     quick = [method for method in methods if method.passes == "1" and not method.settings and method.layer is None]
-    if quick:
+    if quick and not given.quarters:
         for method, values in zip(quick, zip(*shares(model, quick, all_cases), strict=True), strict=True):
-            record(method, values, given.precision, given.record)
+            record(method, values, given.record, **how)
     for method in methods:
-        if method not in quick:
+        if method not in quick or given.quarters:
+
+            def asked(some: Sequence[Case], method: Method = method) -> list[float]:
+                if given.quarters:
+                    return [shares_of_all(model, method, case) for case in some]
+                return [value for (value,) in shares(model, [method], some)]
+
             try:
-                found = on_as_many(model, method, all_cases, given.seconds, kept)
+                found = on_as_many(method, asked, all_cases, given.seconds, kept)
             except ll.errors.LimelightError as error:
                 print(f"{method.label}: not here ({error})", flush=True)
                 continue
-            record(method, found, given.precision, given.record)
+            record(method, found, given.record, **how)
 
 
 if __name__ == "__main__":

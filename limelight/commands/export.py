@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from limelight import printing
-from limelight.commands.options import FIT, FITS, NATURAL, json_option, network, question
+from limelight.commands.options import (
+    FIT,
+    FITS,
+    NATURAL,
+    WEIGHTS,
+    file_options,
+    json_option,
+    load_model,
+    network,
+    question,
+)
 from limelight.errors import InputError
 from limelight.shell import command, option
 
@@ -22,7 +32,6 @@ if TYPE_CHECKING:
 
 LAYER = "A name from `limelight layers`; several are fused.  [default: the last with a grid]"
 METHOD = "One of activations and gradients, from `limelight methods`."
-WEIGHTS = "A file.  [default: the published ones]"
 BATCH = "Images at once.  [default: any number]"
 PRECISION = "Fewer bits; what it costs is measured and said.  [default: float32]"
 CALIBRATE = "Photographs like those it will see; int8 needs some, and is measured on others of them."
@@ -46,8 +55,7 @@ def file(*names: str, **facts: Any) -> Any:
 @click.argument("model", metavar="MODEL")
 @click.argument("out", required=False, type=Path, metavar="[OUT.onnx]")
 @network("--weights", default="default", metavar="FILE", help=WEIGHTS)
-@network("--random-weights", is_flag=True, help="Random ones: the file then shows that the network can be exported.")
-@network("--size", type=NATURAL, metavar="PIXELS", help="Side of the input.  [default: the network's own]")
+@file_options
 @network("--batch", type=NATURAL, metavar="N", help=BATCH)
 @network("--any-size", is_flag=True, help=ANY_SIZE)
 @network("--precision", type=click.Choice(["float32", "float16", "int8"]), default="float32", help=PRECISION)
@@ -101,8 +109,6 @@ def _exported(
     *,
     model: str,
     weights: str,
-    random_weights: bool,
-    size: int | None,
     batch: int | None,
     any_size: bool,
     precision: Any,
@@ -119,7 +125,6 @@ def _exported(
     """What was written, and what it is."""
     from limelight.export import page, script
     from limelight.export.compiled import compile
-    from limelight.models import load
     from limelight.step import GIVEN
     from limelight.targets import Top
 
@@ -133,13 +138,11 @@ def _exported(
     if top and web is not None:
         raise InputError("--top: the page shows one map at a time; it lets its user choose among the best classes")
     runtime = page.runtime(ort_web) if web is not None else {}
-    loaded = load(model, weights="random" if random_weights else weights)
+    loaded = load_model(model, weights, "cpu")
     asked: Any = GIVEN if any_class or (web is not None and target is None) else Top(top) if top else None
     if target is not None:
         asked = int(target) if target.isdecimal() and target not in (loaded.labels or ()) else target
-    compiled = compile(
-        loaded, method, list(layers) or None, asked, size=size, batch=1 if pixels else batch, any_size=any_size
-    )
+    compiled = compile(loaded, method, list(layers) or None, asked, batch=1 if pixels else batch, any_size=any_size)
     if precision != "float32":
         compiled = compiled.reduced(precision, _examples(loaded, calibrate, fit, compiled.input_size))
     files, agreement = [], compiled.agreement

@@ -48,7 +48,7 @@ json_option = option("--json", "as_json", is_flag=True, help="One JSON document 
 
 
 _MODEL = "A name from `limelight models`, or a checkpoint."
-_WEIGHTS = 'A file, or "random".  [default: the published ones]'
+WEIGHTS = 'A file, or "random".  [default: the published ones]'
 _TRUST = "Let a file run what it says, to read a network that was saved whole. Only if you know where it is from."
 _SIZE = "What a network that comes without preprocessing is given: pictures of this size."
 _NORM = "And how their values are scaled: as for ImageNet, to [-1, 1], or to [0, 1]."
@@ -61,14 +61,17 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--weights``, ``--device`` and, read by :func:`load_model` itself, ``--input-size``, ``--norm``, ``--trust``."""
+    """``--weights``, ``--device`` and :func:`file_options`."""
+    return _weights(file_options(function))
+
+
+def file_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--input-size``, ``--norm`` and ``--trust``, which :func:`load_model` reads itself."""
     kept = partial(network, expose_value=False, callback=_kept)
+    scaled = click.Choice(list(NORMS))
     function = kept("--trust", is_flag=True, help=_TRUST)(function)
-    function = kept("--norm", type=click.Choice(list(NORMS)), default="imagenet", show_default=True, help=_NORM)(
-        function
-    )
-    function = kept("--input-size", type=Size(), metavar="N|HxW", help=_SIZE)(function)
-    return _weights(function)
+    function = kept("--norm", type=scaled, default="imagenet", show_default=True, help=_NORM)(function)
+    return kept("--input-size", type=Size(), metavar="N|HxW", help=_SIZE)(function)
 
 
 def named_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,7 +85,7 @@ def _model(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _weights(function: Callable[..., Any]) -> Callable[..., Any]:
     function = network("--device", default="auto", metavar="NAME", help=_DEVICE)(function)
-    return network("--weights", default="default", metavar="FILE", help=_WEIGHTS)(function)
+    return network("--weights", default="default", metavar="FILE", help=WEIGHTS)(function)
 
 
 def _kept(ctx: click.Context, param: click.Parameter, value: Any) -> None:

@@ -296,7 +296,9 @@ def noise(model: Model, size: tuple[int, int] | int | None, count: int, seed: in
     own = model.preprocessing
     if size is None:
         if own is None:
-            raise InputError(f"{model.name} comes without preprocessing: say the input's size=(height, width)")
+            raise InputError(
+                f"{model.name} comes without preprocessing: say the input's size=(height, width), or --input-size"
+            )
         size = own.size
     height, width = (size, size) if isinstance(size, int) else size
     channels = own.channels if own else _channels(model.network)

@@ -19,12 +19,16 @@ class OnMosaics(NamedTuple):
         error: its standard error.
         mosaics: how many there were.
         network: which network was asked.
+        asked: about how many of a mosaic's four photographs it was asked; of several, the shares' mean is one value.
+        precision: of the network.
     """
 
     share: float
     error: float
     mosaics: int
     network: str = "EfficientNet-Lite0, ImageNet classes"
+    asked: int = 1
+    precision: str = "float32"
 
     def surely_over(self, share: float) -> bool:
         """Whether chance alone, by two standard errors, would hardly bring so few mosaics so far over a share."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
+from torch import nn
 
 from limelight import models
 from limelight.cli import main
@@ -54,10 +56,25 @@ def test_a_file_and_its_script(asking, checkpoint, tmp_path, monkeypatch):
         "method": "layercam",
         "layer": ["layer3"],
         "target": 1,
-        "size": None,
         "batch": 1,
         "any_size": False,
     }
+
+
+def test_a_network_saved_whole_is_exported_as_it_is_explained(tmp_path):
+    torch.manual_seed(0)
+    torch.save(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
+               file := tmp_path / "net.pt")  # fmt: skip
+    out = tmp_path / "out.onnx"
+    assert "--trust" in refused(file, out)
+    assert "--input-size" in refused(file, out, "--trust")
+
+    result = limelight(file, out, "--trust", "--input-size", "16x24", "--norm", "unit", "--runner", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    shown = found["preprocessing"]
+    assert (shown["size"], shown["mean"], shown["std"]) == ([16, 24], [0, 0, 0], [1, 1, 1])
 
 
 def test_a_page(asking, checkpoint, tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_with_its_batch_norms_folded_a_network_is_the_same_function():
     torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-5)
 
 
-def test_shares_that_were_kept_are_gone_on_from_by_method_settings_and_precision(tmp_path):
+def test_shares_that_were_kept_are_gone_on_from_by_method_settings_and_how_they_were_asked(tmp_path):
     kept = mosaics.Kept(tmp_path / "kept.jsonl", "float32")
     rise, less = REGISTRY["rise"], REGISTRY["rise"](samples=9)
     assert kept.of(rise) == []
@@ -79,7 +79,7 @@ def test_shares_that_were_kept_are_gone_on_from_by_method_settings_and_precision
     kept.add(rise, [0.4])
     assert kept.of(rise) == [0.1, 0.2, 0.4]
     assert kept.of(less) == [0.3]
-    assert mosaics.Kept(kept.path, "bfloat16").of(rise) == []
+    assert mosaics.Kept(kept.path, "float32", "quarters").of(rise) == []
 
 
 @pytest.fixture(scope="module")
