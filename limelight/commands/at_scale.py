@@ -14,7 +14,7 @@ import click
 
 from limelight import printing
 from limelight.commands.engines import engine_for
-from limelight.commands.options import load_model, target_of
+from limelight.commands.options import layer_of, load_model, target_of
 from limelight.errors import LimelightError
 from limelight.progress import paced, watched
 
@@ -60,7 +60,7 @@ def explain_many(
     if engine == "auto":  # another trial could choose another: a table is made by one
         engine = begun_with(out) or engine
     loaded = load_model(model, weights, device)
-    target, methods, layer = target_of(targets, top, loaded.labels), method.split(","), list(layers) or None
+    target, methods, layer = target_of(targets, top, loaded.labels), method.split(","), layer_of(layers)
     ready = job(
         loaded,
         sources,

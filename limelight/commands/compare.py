@@ -14,6 +14,7 @@ from limelight.commands.options import (
     FIT,
     FITS,
     json_option,
+    layer_of,
     load_model,
     model_options,
     pictures,
@@ -81,7 +82,7 @@ def _compared(
         overlays.prepare()
     loaded = load_model(model, weights, device)
     asked = target_of([target] if target else [], None, loaded.labels)
-    running = comparison.trials(loaded, photo, methods, asked, list(layers) or None, fit)
+    running = comparison.trials(loaded, photo, methods, asked, layer_of(layers), fit)
     done = list(tracked(running, "comparing", len(methods), shown=watched()))
     comparison.check(done)
     found = comparison.record(photo, done)

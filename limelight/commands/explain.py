@@ -17,6 +17,7 @@ from limelight.commands.options import (
     FIT,
     FITS,
     NATURAL,
+    layer_of,
     load_model,
     model_options,
     network,
@@ -160,7 +161,7 @@ def _explained(
     loaded = load_model(model, weights, device)
     how |= {
         "target": target_of(targets, None if beyond.detections else top, loaded.labels),
-        "layer": list(layers) or None,
+        "layer": layer_of(layers),
     }
     made = engine_for(engine, precision, loaded, methods, how["target"], how["layer"], how["batch_size"])
     how["target"] = beyond.target(how["target"], top, loaded, how["fit"])

@@ -110,10 +110,11 @@ def load_model(model: str, weights: str, device: str) -> Model:
     """The network that the shared options name, on its device.
 
     Raises:
-        InputError: no such device, or it can't be used here.
+        InputError: no such device, or it can't be used here; a network of other channels than photographs have.
         ModelError: no such network, or no weights for it.
     """
     from limelight.models import load
+    from limelight.preparing import channels_of
     from limelight.preprocessing import Preprocessing
 
     context = click.get_current_context(silent=True)
@@ -124,6 +125,13 @@ def load_model(model: str, weights: str, device: str) -> Model:
     if loaded.preprocessing is not None:
         return replace(loaded, preprocessing=replace(loaded.preprocessing, size=size))
     mean, std = NORMS[told["limelight.norm"]]
+    if (channels := channels_of(loaded.network)) == 1:  # a greyscale network
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    elif channels != 3:
+        raise InputError(
+            f"{loaded.name} takes pictures of {channels} channels, and photographs have 3, or 1 in grey: give it "
+            "tensors, limelight.explain(network, tensors)"
+        )
     return replace(loaded, preprocessing=Preprocessing(size, mean, std, crop=1.0))
 
 
@@ -146,6 +154,11 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(f"device {name!r} can't be used here: {one_line(error).partition('. ')[0]}") from error
     return device
+
+
+def layer_of(layers: Sequence[str]) -> Any:
+    """Where maps are drawn by ``--layer``, which may be repeated: a name alone may be "auto"; None for none."""
+    return list(layers) if len(layers) > 1 else next(iter(layers), None)
 
 
 def target_of(targets: Sequence[str], top: int | None, labels: Sequence[str] | None) -> Any:
