@@ -82,6 +82,11 @@ class Head:
         return self.captured.batch
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The layer's own precision, which may be half that of the activations that methods are given."""
+        return self.captured.activations[self.k].dtype
+
+    @property
     def layout(self) -> Layout:
         """How the layer is laid out."""
         return layout_of(self.captured, self.k)

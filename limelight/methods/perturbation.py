@@ -105,11 +105,13 @@ def rise(
     )
     rows, columns = (interpolation(cells + 1, (cells + 1) * side, grids) for side in step)
 
+    pictures = activations.to(head.dtype)
+
     def masks(few: Tensor) -> Tensor:
-        return (rows[down[few]] @ grids[few] @ columns[across[few]].mT).to(activations.dtype)
+        return (rows[down[few]] @ grids[few] @ columns[across[few]].mT).to(pictures.dtype)
 
     def ask(few: Tensor) -> Tensor:
-        seen = head.scores(lambda some: activations * masks(few[some.cpu()])[:, None, None], len(few))
+        seen = head.scores(lambda some: pictures * masks(few[some.cpu()])[:, None, None], len(few))
         return seen.to(activations.dtype)
 
     def fit(some: Tensor, scores: Tensor) -> Tensor:
