@@ -210,7 +210,7 @@ def _explain_with(
             raise
         seen = {"fusion": fusion, "photos": batch.photos, "views": batch.views, "inputs": batch.shown}
         seen["questions"] = questions(target, start, stop, len(source))
-        judged = batch.inputs.alone and not isinstance(network, View) and not scripted
+        judged = batch.inputs.alone and not isinstance(network, View)
         seen["origin"] = Origin(network, labels, prepare) if judged else None
         parts.append([Explanation(**facts, **seen) for facts in found])
         if place.layer == AUTO:  # maps of one call are of the same layers

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from limelight import models, usefulness
+from limelight.foreign import opened
 from limelight.methods import REGISTRY
 from limelight.nested import Inputs
 from limelight.preparing import channels_of
@@ -54,8 +55,9 @@ def layers(
         )
         like = next((each for each in loaded.network.parameters() if each.is_floating_point()), noise)
         inputs = Inputs((noise.to(like),))
-        found = usefulness.seen(loaded.network, inputs, every=every)
-        why, best = usefulness.why_default(loaded.network, inputs, found), None
+        network = opened(loaded.network, inputs)
+        found = usefulness.seen(network, inputs, every=every)
+        why, best = usefulness.why_default(network, inputs, found), None
     return {
         "model": loaded.name,
         "input": list(size),

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import Cut, LayerSpec
 from limelight.errors import MethodError, TargetError
+from limelight.foreign import opened
 from limelight.grid import Layout, default_layer, layout_of, remember
 from limelight.heatmap import check_fusion, shown
 from limelight.methods.evidence import Evidence
 from limelight.methods.registry import Method
-from limelight.nested import describe
+from limelight.nested import Inputs, describe
 from limelight.targets import Asked, Counter, Labels, Scored, Target, Top, class_index, class_scores, logits_of
 
 AT_HAND = frozenset({"activations", "gradients", "taylor", "scores", "logits", "of_logits", "reask"})
@@ -143,7 +144,7 @@ def step_of(
             "activations and gradients can be compiled, such as gradcam, layercam or hirescam"
         )
     check_fusion(fusion)
-    network = unwrap(network)
+    network = unwrap(opened(network, Inputs((images,))))
     place = layer if layer is not None else method.layer
     cut = Cut.at(network, default_layer(network, images) if place is None else place)
     captured = cut.capture(images)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from limelight.borrow import borrowed, unwrap
 from limelight.cut import INPUT, Captured, Cut, resolve, unreachable
+from limelight.foreign import opened
 from limelight.grid import candidates, default_layer, layout_of, remembered
 from limelight.heatmap import rectify, resize
 from limelight.methods.evidence import Evidence
@@ -138,6 +139,7 @@ def layers(
     network, labels, preprocessing = parts_of(model)
     source = tensors_of(images, network) or photos_of(images)
     inputs = Prepare(network, preprocessing, "crop")(source[0 : len(source)]).inputs
+    network = opened(network, inputs)
     found = listed(network, inputs)
     names = [layer.name for layer in found if every or layer.main]
     with borrowed(unwrap(network)):

@@ -249,6 +249,8 @@ def test_a_network_that_is_not_finished_is_refused_and_left_so():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.LazyLinear(2))
     with pytest.raises(ModelError, match="LazyLinear"):
         ll.explain(network, pictures(1, SIDE))
+    with pytest.raises(ModelError, match="LazyLinear"):
+        doctor(network, pictures(1, SIDE))
     assert network[2].has_uninitialized_params()
 
 

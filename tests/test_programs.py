@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import limelight as ll
+from limelight import evaluation
 from limelight.errors import FallbackWarning, LayerError, ModelError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -67,6 +68,20 @@ def test_a_network_saved_whole_gives_its_own_maps_if_trusted(tmp_path, kind):
     found = ll.explain(ll.load(file, trust=True), images(), target=2)
     assert found.method == "gradcam"
     assert torch.allclose(found.raw, native(), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_torchscript_is_asked_all_that_other_networks_are():
+    script, x = torch.jit.trace(network(), images()[:1]), images()
+    for method in ("integratedgradients", "scorecam", "occlusion"):
+        found, expected = (ll.explain(each, x, 2, method).raw for each in (script, network()))
+        assert torch.allclose(found, expected, atol=1e-5), method
+    assert ll.explain(script, x).verdict().support == pytest.approx(ll.explain(network(), x).verdict().support)
+    assert len(ll.layers(script, x)) > 3
+    assert "nan" not in {finding.check for finding in ll.doctor(script, x)}
+    scenes = [evaluation.Scene.of(each, x, 2) for each in (script, network())]
+    assert torch.allclose(*(scene.without("mean") for scene in scenes), atol=1e-5)
+    assert torch.allclose(ll.engine("eager", script, size=(32, 40)).scores(x), network()(x), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.pth", "net.ckpt", "net.pt2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -12,9 +13,11 @@ from limelight.checkup.finding import Finding
 from limelight.checkup.patient import Patient, made_up
 from limelight.cut import LayerSpec, resolve
 from limelight.errors import LimelightError, ModelError, one_line
+from limelight.foreign import opened
 from limelight.images import Photo, read
 from limelight.methods.registry import Method, get
 from limelight.models import Model
+from limelight.nested import Inputs
 from limelight.preparing import Prepare, channels_of, parts_of, photos_of, tensors_of
 
 CHECKS = (*weights.CHECKS, *pictures.CHECKS, *answers.CHECKS, *layers.CHECKS, *maps.CHECKS)
@@ -68,9 +71,9 @@ def doctor(
             the network does not run on them.
     """
     patient = _patient(model, images, get(method), layer)
-    found: list[Finding] = []
-    for check in weights.CHECKS:
-        found.extend(check(patient))
+    patient = replace(patient, network=opened(patient.network, Inputs((patient.images,))))
+    if layer is not None:
+        resolve(patient.network, layer)
     try:
         patient.outputs  # noqa: B018 - what follows needs them
     except LimelightError:
@@ -79,7 +82,8 @@ def doctor(
         said = one_line(error)
         shape = tuple(patient.images.shape)
         raise ModelError(f"the network does not run on images of shape {shape}: {said}") from error
-    for check in CHECKS[len(weights.CHECKS) :]:
+    found: list[Finding] = []
+    for check in CHECKS:
         found.extend(check(patient))
         if any(finding.check == "overflow" for finding in found):
             break  # nothing that follows could be told
@@ -88,8 +92,6 @@ def doctor(
 
 def _patient(model: Model | nn.Module, images: Any, method: str | Method, layer: LayerSpec | None) -> Patient:
     network, labels, preprocessing = parts_of(model)
-    if layer is not None:
-        resolve(network, layer)
     if images is None:
         own = preprocessing
         size, channels = (own.size, own.channels) if own else ((SIDE, SIDE), channels_of(network))

@@ -15,10 +15,12 @@ from limelight.errors import InputError, MetricError
 from limelight.evaluation.perturb import Fill, fill
 from limelight.evaluation.segments import superpixels
 from limelight.evaluation.subsets import Dropped, cells_of, dropped, random_subsets, varied
+from limelight.foreign import opened
 from limelight.head import Head, at_least_single
 from limelight.memory_format import channels_last
 from limelight.methods.perturbation import occlusion
 from limelight.models import Model
+from limelight.nested import Inputs
 from limelight.targets import Asked, Target, ask, class_scores, logits_of
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ class Scene:
         if not isinstance(inputs, Tensor) or inputs.ndim != 4 or not len(inputs):
             raise InputError("inputs must be a float tensor (batch, channels, height, width), with a picture at least")
         network, labels = (model.network, model.labels) if isinstance(model, Model) else (model, None)
-        network = unwrap(network)
+        network = unwrap(opened(network, Inputs((inputs,))))
         ours = engine is None or engine.name in ("eager", "compile")
 
         def run(given: Tensor) -> Captured:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -37,12 +38,15 @@ def is_script(network: Any) -> bool:
 
 
 def opened(network: nn.Module, inputs: Inputs) -> nn.Module:
-    """A TorchScript network as one whose operations are layers ("conv2d_3", "relu_2"), for inputs of one shape.
+    """A TorchScript network as one whose operations are layers ("conv2d_3", "relu_2"), for images of one shape.
 
-    Where torch can't convert it, it is given back as it is: a network without layers to be seen.
+    Any other network is given back as it is, and so is a program that torch can't convert: a network without layers to
+    be seen.
     """
+    if not is_script(network):
+        return network
     known = _opened.setdefault(network, {})
-    shapes = tuple(tuple(each.shape) for each in inputs.args if isinstance(each, Tensor))
+    shapes = tuple(tuple(each.shape[1:]) for each in inputs.args if isinstance(each, Tensor))
     if shapes not in known and not inputs.options:
         found = _converted(network, inputs.args)
         if found is None:
@@ -52,16 +56,27 @@ def opened(network: nn.Module, inputs: Inputs) -> nn.Module:
 
 
 def _converted(network: nn.Module, args: tuple[Any, ...]) -> nn.Module | None:
+    """The program for any number of images, or for as many as were given, where it fixes that."""
+    one, two, three = (_images(args, count) for count in (1, 2, 3))  # of a single one, the converter makes a constant
+    return _steps(network, two, (one, three)) or _steps(network, args, (args,))
+
+
+def _steps(network: nn.Module, args: tuple[Any, ...], tried: Sequence[tuple[Any, ...]]) -> nn.Module | None:
     try:
         from torch._export.converter import TS2EPConverter
 
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
             program: Any = TS2EPConverter(network, args).convert()  # pyright: ignore[reportArgumentType]
             steps = _in_steps(program.module(check_guards=False))
-            same = torch.allclose(_first(steps(*args)), _first(network(*args)), rtol=1e-3, atol=1e-4)
+            pairs = [(_first(steps(*each)), _first(network(*each))) for each in tried]
     except Exception:  # the converter is young, and says no in many ways
         return None
-    return steps if same else None
+    return steps if all(torch.allclose(*pair, rtol=1e-3, atol=1e-4) for pair in pairs) else None
+
+
+def _images(args: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """The first image's inputs, so often."""
+    return tuple(torch.cat([each[:1]] * count) if isinstance(each, Tensor) and each.ndim else each for each in args)
 
 
 def _in_steps(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:

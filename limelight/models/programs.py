@@ -6,6 +6,7 @@ All three run what the file says when it is read or used, so that a crafted one 
 from __future__ import annotations
 
 import logging
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def _read(path: Path, kind: str | None) -> nn.Module | None:
             return torch.export.unflatten(torch.export.load(path))
         finally:
             logging.disable(before)
-    return torch.jit.load(str(path), map_location="cpu").eval()
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # that TorchScript will be gone some day
+        return torch.jit.load(str(path), map_location="cpu").eval()
 
 
 def _half(network: nn.Module) -> bool:
