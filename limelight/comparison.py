@@ -8,6 +8,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,8 @@ def trials(
     images = pixels[None].to(like.device, like.dtype)
     plain = partial(_plain, model, images)
     plain()
+    with suppress(LimelightError, RuntimeError), warnings.catch_warnings(action="ignore"):
+        explain(model, images, target, layer=layer, progress=False)  # what is done once a process, or once a network
     for method in methods:
         try:
             with warnings.catch_warnings():

@@ -32,6 +32,9 @@ from limelight.nested import (
 INPUT = "input"
 """The name of the cut before the first layer: the trunk is the identity, the activations are the image."""
 
+AUTO = "auto"
+"""As a layer: those whose maps are worth most for the images at hand."""
+
 T = TypeVar("T")
 LayerSpec = str | nn.Module | Sequence["str | nn.Module"]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from limelight.answers import predictions_of, probabilities_asked
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import Captured, Cut, LayerSpec, Site, resolve
+from limelight.cut import AUTO, Captured, Cut, LayerSpec, Site, resolve
 from limelight.detectors import View, levels_of
 from limelight.errors import (
     InputError,
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 
 LONG = 4
 """From more batches than this on, a progress bar is worth its line."""
-AUTO = "auto"
-"""As a layer: those whose maps are worth most."""
 
 
 def explain(

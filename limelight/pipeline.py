@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from limelight.cut import AUTO
 from limelight.errors import InputError
-from limelight.explainer import AUTO, compare
+from limelight.explainer import compare
 from limelight.explanation import Explanation
 from limelight.images import Photo, read
 from limelight.methods.registry import Method

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from limelight.borrow import borrowed, unwrap
-from limelight.cut import Cut, LayerSpec
-from limelight.errors import MethodError, TargetError
+from limelight.cut import AUTO, Cut, LayerSpec
+from limelight.errors import LayerError, MethodError, TargetError
 from limelight.foreign import opened
 from limelight.grid import Layout, default_layer, layout_of, remember
 from limelight.heatmap import check_fusion, shown
@@ -134,7 +134,7 @@ def step_of(
     """The step for a network on inputs like ``images``, with the layer found and labels looked up.
 
     Raises:
-        LayerError: no such layer.
+        LayerError: no such layer, or one that only images could settle.
         MethodError: the method needs more than one pass of the network.
         TargetError: no such class, or a target that is not about a class.
     """
@@ -144,6 +144,11 @@ def step_of(
             "activations and gradients can be compiled, such as gradcam, layercam or hirescam"
         )
     check_fusion(fusion)
+    if layer == AUTO:
+        raise LayerError(
+            "layer 'auto' is settled by images, and this is made before it sees any: name a layer; `limelight layers "
+            "NAME --on PHOTO` says which are worth most"
+        )
     network = unwrap(opened(network, Inputs((images,))))
     place = layer if layer is not None else method.layer
     cut = Cut.at(network, default_layer(network, images) if place is None else place)

@@ -297,3 +297,22 @@ def test_an_engines_name_comes_first():
 def test_the_doctor_looks_for_the_method_first():
     with pytest.raises(MethodError, match="nosuch"):
         doctor(LeNet().eval(), method="nosuch")
+
+
+def test_a_network_of_one_size_is_not_compiled_for_any():
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ModelError, match="fixes the size"):
+        ll.compile(LeNet().eval(), size=SIDE, any_size=True)
+
+
+def test_an_engine_is_made_before_images_could_settle_a_layer():
+    with pytest.raises(LayerError, match="before it sees any"):
+        ll.engine("eager", LeNet().eval(), layer="auto", size=SIDE)
+
+
+@pytest.mark.parametrize("target", [1, ll.top(2)])
+def test_one_output_is_told_from_two_classes(target):
+    with pytest.raises(TargetError, match="one output, class 0"):
+        ll.explain(Sigmoid().eval(), pictures(1, SIDE), target)

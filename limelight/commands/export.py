@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,9 +142,10 @@ def _exported(
     asked: Any = GIVEN if any_class or (web is not None and target is None) else Top(top) if top else None
     if target is not None:
         asked = int(target) if target.isdecimal() and target not in (loaded.labels or ()) else target
+    examples: Any = _examples(loaded, calibrate, fit) if precision != "float32" else None
     compiled = compile(loaded, method, list(layers) or None, asked, batch=1 if pixels else batch, any_size=any_size)
     if precision != "float32":
-        compiled = compiled.reduced(precision, _examples(loaded, calibrate, fit, compiled.input_size))
+        compiled = compiled.reduced(precision, examples)
     files, agreement = [], compiled.agreement
     if out is not None and out.suffix == ".pt2":
         made = compiled.program()
@@ -163,7 +164,7 @@ def _exported(
     return {"files": [str(path) for path in files], "input": "pixels" if pixels else "image", **facts}
 
 
-def _examples(model: Model, photos: Sequence[str], fit: Fit, size: tuple[int, int] | None) -> Tensor:
+def _examples(model: Model, photos: Sequence[str], fit: Fit) -> Tensor:
     """The photographs that a graph in fewer bits is calibrated and measured on."""
     import torch
 
@@ -172,5 +173,4 @@ def _examples(model: Model, photos: Sequence[str], fit: Fit, size: tuple[int, in
     own = model.preprocessing
     if own is None or not photos:
         raise InputError("--precision is measured on photographs: give --calibrate FOLDER, some like those it will see")
-    own = replace(own, size=size or own.size)
     return torch.stack([own(images.read(path).pixels, fit)[0] for path in images.find(photos)[:MOST]])

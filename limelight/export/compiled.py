@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from limelight.borrow import borrowed, unwrap
 from limelight.colormaps import DEFAULT, colormap
 from limelight.cut import LayerSpec
 from limelight.errors import InputError, LimelightWarning, ModelError, TargetError
@@ -41,6 +42,9 @@ OTHER = (32, 64)
 
 COARSE = 0.05
 """How far maps may be off in fewer bits where a pixel is rounded to the next level, which int8 may round further."""
+
+
+FIXED = "{} fixes the size of its images: compile it without any_size"
 
 
 def compile(
@@ -82,11 +86,15 @@ def compile(
     loaded = load(model)
     _check_plain(loaded.network)
     images = noise(loaded, size, 1, 0)
+    height, width = images.shape[2:]
+    other = height + OTHER[0], width + OTHER[1]
+    if any_size:
+        _check_size(loaded, other)
     step = step_of(loaded.network, images, get(method), layer, target, loaded.labels, fusion)
     given = torch.zeros(1, dtype=torch.int64) if step.asks else None
     graph = to_onnx.to_onnx(step, images, given, batch, any_size=any_size)
     if any_size and None not in sizes_of(graph)[2:]:
-        raise ModelError(f"{loaded.name} fixes the size of its images: compile it without any_size")
+        raise ModelError(FIXED.format(loaded.name))
     if batch is None and not _takes_any_batch(graph):
         warnings.warn(
             f"{loaded.name} fixes how many images it takes at once, so the graph takes one",
@@ -99,12 +107,24 @@ def compile(
     classes = _classes(step, images)
     batches = [_batch(loaded, step, size, count, number, classes) for number, count in enumerate(rows, start=1)]
     if any_size:
-        height, width = images.shape[2:]
-        batches.append(_batch(loaded, step, (height + OTHER[0], width + OTHER[1]), rows[0], 0, classes))
+        batches.append(_batch(loaded, step, other, rows[0], 0, classes))
     agreement = compared(step, to_onnx.runner(to_onnx.session(graph)), batches)
     if not agreement.good:
         raise ModelError(f"the graph of {loaded.name} does not answer as the network does: {agreement}")
     return Compiled(loaded, step, graph, agreement, batch)
+
+
+def _check_size(loaded: Model, size: tuple[int, int]) -> None:
+    """See, before minutes are spent on a graph, that the network takes images of this size too.
+
+    Raises:
+        ModelError: it does not.
+    """
+    try:
+        with borrowed(unwrap(loaded.network)):
+            loaded.network(noise(loaded, size, 1, 0))
+    except RuntimeError as error:
+        raise ModelError(FIXED.format(loaded.name)) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,8 +104,14 @@ def class_index(target: int | str, classes: int | None, labels: Labels) -> int:
         return _index_of_label(target, labels)
     index = int(target)
     if classes is not None and not -classes <= index < classes:
-        raise TargetError(f"class {index} is out of range: the network has {classes} classes, 0 to {classes - 1}")
+        raise TargetError(f"class {index} is out of range: the network has {_counted(classes)}")
     return index % classes if classes else index
+
+
+def _counted(classes: int) -> str:
+    if classes > 1:
+        return f"{classes} classes, 0 to {classes - 1}"
+    return "one output, class 0; what speaks against it is counter(0), and with two labels it is both of them"
 
 
 def _index_of_label(label: str, labels: Labels) -> int:
@@ -136,7 +142,7 @@ def ask_best(k: int, logits: Tensor, labels: Labels, scale: str) -> list[Asked]:
     """
     sides = _sides(logits) if two_sided(logits, labels) else logits
     if k > sides.shape[1]:
-        raise TargetError(f"top({k}): the network has only {sides.shape[1]} classes")
+        raise TargetError(f"top({k}): the network has {_counted(sides.shape[1])}")
     return [_asked(ranked, logits, labels, scale) for ranked in sides.detach().topk(k, dim=1).indices.T]
 
 

@@ -112,7 +112,9 @@ def read_dataset(source: str | Path, split_column: str | None = None) -> Dataset
         raise InputError(f"{source} does not exist: give a folder of class folders, or a table of paths and labels.")
     if source.is_file():
         found = _from_table(source, source, split_column)
-    elif split_column or _is_table(source / TABLE):
+    elif split_column and not _is_table(source / TABLE):
+        raise InputError(f"{source} holds no {TABLE} of paths, labels and a column {split_column!r}: give the table.")
+    elif _is_table(source / TABLE):
         found = _from_table(source / TABLE, source, split_column)
     else:
         found = _from_folders(source)

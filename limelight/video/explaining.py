@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from limelight.cut import LayerSpec
+from limelight.cut import AUTO, LayerSpec
 from limelight.errors import InputError
-from limelight.explainer import AUTO
 from limelight.explanation import Explanation
 from limelight.images import read
 from limelight.methods.registry import Method, get

@@ -143,3 +143,9 @@ def test_a_picture_elsewhere_keeps_its_whole_path(tmp_path):
     rows = "\n".join(f"{path},{path.parent.name}" for path in sorted(elsewhere.glob("*/*.png")))
     dataset = read_dataset(table(tmp_path / "lists", "path,label\n" + rows))
     assert dataset.name(dataset.items[0]) == str(elsewhere / "dark" / "00.png")
+
+
+def test_a_split_column_needs_a_table(tmp_path):
+    (tmp_path / "rice").mkdir()
+    with pytest.raises(InputError, match=r"holds no labels\.csv"):
+        read_dataset(tmp_path, "split")
