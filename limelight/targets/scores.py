@@ -142,7 +142,7 @@ def ask_best(k: int, logits: Tensor, labels: Labels, scale: str) -> list[Asked]:
     """
     sides = _sides(logits) if two_sided(logits, labels) else logits
     if k > sides.shape[1]:
-        raise TargetError(f"top({k}): the network has {_counted(sides.shape[1])}")
+        raise TargetError(f"top({k}): the network has only {_counted(sides.shape[1])}")
     return [_asked(ranked, logits, labels, scale) for ranked in sides.detach().topk(k, dim=1).indices.T]
 
 
