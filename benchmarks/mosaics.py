@@ -29,6 +29,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--quarters", action="store_true", help="ask about all four photographs of a mosaic")
     options.add_argument("--kept", type=Path, help="keep every mosaic's share in this file, and go on from it")
     options.add_argument("--record", action="store_true", help=f"write {RECORD.name}, which the registry reads")
-    options.add_argument(
-        "--engine", choices=["openvino", "onnx"], help="what runs the network, from pictures to scores"
-    )
+    options.add_argument("--engine", choices=["openvino", "onnx"], help="what runs the network")
     given = options.parse_args(arguments)
     warnings.simplefilter("ignore")  # maps of zeros are counted here, not told
     model = ll.load("efficientnet_lite0")
@@ -220,20 +219,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if quick and not given.quarters:
         for method, values in zip(quick, zip(*shares(model, quick, all_cases), strict=True), strict=True):
             record(method, values, given.record, **how)
+        methods = [method for method in methods if method not in quick]
+
+    def asked(method: Method, some: Sequence[Case]) -> list[float]:
+        if given.quarters:
+            return [shares_of_all(model, method, case) for case in some]
+        return [value for (value,) in shares(model, [method], some)]
+
     for method in methods:
-        if method not in quick or given.quarters:
-
-            def asked(some: Sequence[Case], method: Method = method) -> list[float]:
-                if given.quarters:
-                    return [shares_of_all(model, method, case) for case in some]
-                return [value for (value,) in shares(model, [method], some)]
-
-            try:
-                found = on_as_many(method, asked, all_cases, given.seconds, kept)
-            except ll.errors.LimelightError as error:
-                print(f"{method.label}: not here ({error})", flush=True)
-                continue
-            record(method, found, given.record, **how)
+        try:
+            found = on_as_many(method, partial(asked, method), all_cases, given.seconds, kept)
+        except ll.errors.LimelightError as error:
+            print(f"{method.label}: not here ({error})", flush=True)
+            continue
+        record(method, found, given.record, **how)
 
 
 if __name__ == "__main__":
