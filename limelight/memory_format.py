@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from limelight.borrow import borrowed
+
 T = TypeVar("T")
 REFUSED = "view size is not compatible"
 
@@ -28,10 +30,11 @@ def channels_last(run: Callable[[Tensor], T], images: Tensor) -> T:
 
 def takes_channels_last(network: nn.Module, images: Tensor) -> bool:
     """Whether the network runs on such images laid out so."""
-
-    def lain(given: Tensor) -> Tensor:
-        with torch.no_grad():
-            network(given)
-        return given
-
-    return channels_last(lain, images.contiguous()).is_contiguous(memory_format=torch.channels_last)
+    try:
+        with borrowed(network):
+            network(images.contiguous(memory_format=torch.channels_last))
+    except RuntimeError as error:
+        if REFUSED not in str(error):
+            raise
+        return False
+    return True

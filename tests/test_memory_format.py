@@ -15,10 +15,10 @@ from tests.networks import Plain, pictures
 class Textbook(nn.Module):
     """Flattens as textbooks do: ``view`` refuses activations whose channels lie last."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4 * 12 * 12, 3)
+        self.conv, self.fc = nn.Conv2d(channels, 4, 3, padding=1), nn.Linear(4 * 12 * 12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x).relu()
@@ -28,6 +28,8 @@ class Textbook(nn.Module):
 def test_only_what_flattens_by_view_can_not_be_laid_out_with_channels_last():
     assert takes_channels_last(Plain().eval(), pictures(2))
     assert not takes_channels_last(Textbook(), pictures(2))
+    grey = Textbook(channels=1).to(memory_format=torch.channels_last)  # whose pictures lie both ways at once
+    assert not takes_channels_last(grey, pictures(2)[:, :1])
 
 
 def test_metrics_are_measured_on_a_network_that_flattens_by_view():

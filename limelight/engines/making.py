@@ -148,9 +148,10 @@ def compiled(question: Question) -> Engine:
 
 def _copied(question: Question) -> Question:
     """The question to a copy of the network in bfloat16, laid out as its convolutions are fastest, if it can be."""
-    network, (images, *_) = twin(question.step.network).bfloat16(), question.placed(question.batch(1, 0))
-    if takes_channels_last(network, images.bfloat16()):
-        network.to(memory_format=torch.channels_last)
+    network = twin(question.step.network).bfloat16().to(memory_format=torch.channels_last)
+    images, *_ = question.placed(question.batch(1, 0))
+    if not takes_channels_last(network, images.bfloat16()):
+        network.to(memory_format=torch.contiguous_format)
     copy = replace(question, model=replace(question.model, network=network), precision="float32")
     copy.__dict__["step"] = asked_of(question.step, network)
     return copy

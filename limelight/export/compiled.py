@@ -28,6 +28,7 @@ from limelight.files import write_whole
 from limelight.heatmap import shown
 from limelight.methods.registry import Method, get
 from limelight.models import Model, load
+from limelight.preparing import channels_of
 from limelight.preprocessing import Fit, Preprocessing
 from limelight.step import Answer, Step, step_of
 from limelight.targets import Target
@@ -321,14 +322,8 @@ def noise(model: Model, size: tuple[int, int] | int | None, count: int, seed: in
             )
         size = own.size
     height, width = (size, size) if isinstance(size, int) else size
-    channels = own.channels if own else _channels(model.network)
+    channels = own.channels if own else channels_of(model.network)
     return torch.randn(count, channels, height, width, generator=torch.Generator().manual_seed(seed))
-
-
-def _channels(network: nn.Module) -> int:
-    """How many channels the network's first convolution takes; 3 where it has none."""
-    first = next((each for each in network.modules() if isinstance(each, nn.Conv2d)), None)
-    return first.in_channels if first is not None else 3
 
 
 def _classes(step: Step, images: Tensor) -> int:
